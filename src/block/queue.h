@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef STRATA_BLOCK_QUEUE_H
+#define STRATA_BLOCK_QUEUE_H
+
+/*
+ * One io_uring per thread. A queue belongs to the thread that created it: only that thread may
+ * submit to it, wait on it or destroy it. The single exception is queue_post.
+ *
+ * Submissions are batched: they reach the kernel at the next queue_wait, queue_poll or
+ * queue_flush, or when the ring is full. Short transfers, EINTR, EAGAIN and a full ring are
+ * handled here. Descriptors of open files are registered with the ring on first use and
+ * unregistered by file_close, whichever thread calls it.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "util/err.h"
+
+struct queue;
+struct file_req;
+
+/* Work handed to a queue, possibly from another thread. The caller owns it until `run`. */
+struct queue_work {
+	void (*run)(struct queue_work *work);
+	struct queue_work *next; /* private */
+};
+
+/*
+ * `depth`: how many requests may be with the kernel at once; more are kept waiting in user space,
+ * without limit. ERR_UNSUPPORTED where the system has no io_uring.
+ */
+enum err queue_create(unsigned depth, struct queue **out, struct err_why *why);
+/* Everything submitted must have completed. NULL is allowed. */
+void queue_destroy(struct queue *queue);
+
+/* Hand what is batched to the kernel without waiting. */
+void queue_flush(struct queue *queue);
+/* Run completions that are there; returns how many ran. Never blocks. */
+unsigned queue_poll(struct queue *queue);
+/*
+ * Wait until at least one completion or posted work ran. Returns how many ran; 0, at once, only
+ * when nothing is pending, held or posted.
+ */
+unsigned queue_wait(struct queue *queue);
+/* Requests submitted whose `done` has not run yet (posted work is not counted). */
+unsigned queue_pending(const struct queue *queue);
+/*
+ * Readable when queue_poll has something to do: for event loops. Sleep on it only after
+ * queue_flush, or after a queue_poll that returned 0. Valid as long as the queue.
+ */
+int queue_fd(const struct queue *queue);
+
+/*
+ * Run `work` on the queue's own thread, from queue_wait or queue_poll. Any thread may call; from
+ * the queue's own thread it costs neither a lock nor a system call.
+ */
+void queue_post(struct queue *queue, struct queue_work *work);
+
+/*
+ * Count, and stop counting, something queue_wait should sleep for although the queue does not know
+ * it: a disk request that its format keeps until another thread posts. The queue's thread only.
+ */
+void queue_hold(struct queue *queue);
+void queue_release(struct queue *queue);
+
+/* ---- for file backends only ---- */
+
+/* Deliver `req`, whose result is set, as a completion of this queue. */
+void queue_complete(struct queue *queue, struct file_req *req);
+
+/* Carry out `req` on its `fd` through the ring: any operation but FILE_TRUNCATE, not empty. */
+void queue_start(struct queue *queue, struct file_req *req);
+
+#endif

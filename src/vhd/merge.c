@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * W17: a child, and what is between it and an ancestor (the *span*), is folded into the ancestor.
+ *
+ *   grow the ancestor -> note, B -> copy what the span holds, B -> mark the note, B ->
+ *   tell the child's children -> remove the child, B -> merge_finish
+ *
+ * merge_guard.h says how each state in between opens. Asking again does the copying again, which
+ * changes nothing that is right already.
+ *
+ * Children of the child go on as children of the ancestor: those that are found - beside a file
+ * that takes part, or in opts->search - are locked before anything changes and relinked; all of
+ * them or nothing is done. One that is elsewhere needs vhd_relink. Any other child of a file that
+ * takes part is refused.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/bytes.h"
+#include "vhd/children.h"
+#include "vhd/image.h"
+#include "vhd/intent.h"
+#include "vhd/merge_copy.h"
+#include "vhd/merge_guard.h"
+#include "vhd/merge_note.h"
+#include "vhd/path.h"
+#include "vhd/relink.h"
+#include "vhd/resize.h"
+
+struct merge {
+	struct file_ns *ns;
+	const struct vhd_open_opts *opts;
+	char **path; /* of the span, the child first */
+	unsigned count;
+	char *into;
+	uint64_t into_bytes; /* size of its disk */
+	struct merge_note note;
+	bool resumed;             /* there is such a note already */
+	struct edit **grandchild; /* locked */
+	unsigned grandchildren;
+};
+
+static enum err no_memory(struct err_why *why)
+{
+	return err_set(why, ERR_NOMEM, "out of memory");
+}
+
+/* ---- what takes part ---- */
+
+static enum err find_ancestor(const struct merge *m, const struct vhd_chain *chain,
+			      const char *into, unsigned *out, struct err_why *why)
+{
+	struct file_info info;
+	struct file *file;
+	enum err e = ERR_OK;
+
+	*out = chain->count - 2;
+	if (!into)
+		return ERR_OK;
+	e = file_ns_open(m->ns, into, 0, &file, why);
+	if (e)
+		return e;
+	e = file_get_info(file, &info, why);
+	file_close(file, NULL);
+	for (unsigned n = 0; n + 1 < chain->count && !e; n++) {
+		*out = n;
+		if (chain->layer[n]->info.dev == info.dev && chain->layer[n]->info.ino == info.ino)
+			return ERR_OK;
+	}
+	return e ? e
+		 : err_set(why, ERR_USAGE, "%s is not an ancestor of %s", into,
+			   chain_leaf(chain)->path);
+}
+
+static enum err add_span(struct merge *m, const struct vhd_chain *chain, unsigned ancestor,
+			 struct err_why *why)
+{
+	const struct vhd_layer *into = chain->layer[ancestor];
+	const struct vhd_layer *child = chain_leaf(chain);
+
+	m->into = strdup(into->path);
+	m->into_bytes = into->size_bytes;
+	m->note.ancestor = into->footer.uuid;
+	m->note.child = child->footer.uuid;
+	m->note.child_bytes = child->size_bytes;
+	m->path = calloc(chain->count, sizeof(char *));
+	if (!m->into || !m->path)
+		return no_memory(why);
+	for (unsigned n = chain->count - 1; n > ancestor; n--) {
+		const struct vhd_layer *layer = chain->layer[n];
+
+		if (!merge_note_add(&m->note, m->ns, m->into, layer->path, &layer->footer.uuid) ||
+		    !(m->path[m->count] = strdup(layer->path)))
+			return no_memory(why);
+		m->count++;
+	}
+	return ERR_OK;
+}
+
+/* Only one merge at a time may have to do with a file; this one may have been begun before. */
+static enum err check_notes(struct merge *m, const struct vhd_chain *chain, unsigned ancestor,
+			    struct err_why *why)
+{
+	for (unsigned n = 0; n < chain->count; n++) {
+		const struct vhd_layer *layer = chain->layer[n];
+		struct merge_note found;
+		bool live, same;
+
+		if (merge_note_load(m->ns, layer->path, &found, NULL))
+			continue;
+		live = guid_equal(&found.ancestor, &layer->footer.uuid);
+		same = n == ancestor && guid_equal(&found.child, &m->note.child) &&
+		       found.count == m->note.count;
+		m->resumed |= live && same && found.child_bytes == m->note.child_bytes;
+		merge_note_free(&found);
+		if (live && !same)
+			return err_set(why, ERR_REFUSED,
+				       "%s: another merge into it is half done; finish that first",
+				       layer->path);
+	}
+	return ERR_OK;
+}
+
+/* Look at the chain without holding on to anything. */
+static enum err survey(struct merge *m, const char *child, const char *into, struct err_why *why)
+{
+	struct vhd_layer *leaf;
+	struct vhd_chain chain;
+	unsigned ancestor;
+	enum err e = layer_open(m->ns, child, 0, &leaf, why);
+
+	if (e) {
+		err_context(why, "%s", child);
+		return e;
+	}
+	if (leaf->footer.type != VHD_DIFFERENCING) {
+		e = err_set(why, ERR_USAGE,
+			    "%s is a %s disk, which has no parent to be merged into", child,
+			    vhd_type_name(leaf->footer.type));
+		layer_close(leaf, NULL);
+		return e;
+	}
+	e = chain_open(leaf, m->opts, false, &chain, why);
+	if (e)
+		return e;
+	e = find_ancestor(m, &chain, into, &ancestor, why);
+	if (!e)
+		e = add_span(m, &chain, ancestor, why);
+	if (!e)
+		e = check_notes(m, &chain, ancestor, why);
+	chain_close(&chain, NULL);
+	return e;
+}
+
+/* ---- other children ---- */
+
+static enum err find_children(const struct merge *m, struct children *children, struct err_why *why)
+{
+	enum err e = children_beside(children, m->ns, m->into, why);
+
+	for (unsigned i = 0; i < m->count && !e; i++)
+		e = children_beside(children, m->ns, m->path[i], why);
+	return e ? e : children_in_search(children, m->opts, why);
+}
+
+static bool takes_part(const struct merge *m, const struct guid *uuid)
+{
+	bool found = guid_equal(uuid, &m->note.ancestor);
+
+	for (unsigned i = 0; i < m->count; i++)
+		found |= guid_equal(uuid, &m->note.file[i].uuid);
+	return found;
+}
+
+/* A file of the span itself: it counts as that only where it lies, a copy of it does not. */
+static bool is_of_span(const struct merge *m, const struct child *child)
+{
+	for (unsigned i = 0; i < m->count; i++) {
+		struct file_info info;
+		struct file *file;
+
+		if (!guid_equal(&child->uuid, &m->note.file[i].uuid) ||
+		    file_ns_open(m->ns, m->path[i], 0, &file, NULL))
+			continue;
+		enum err e = file_get_info(file, &info, NULL);
+		file_close(file, NULL);
+		if (!e && info.dev == child->dev && info.ino == child->ino)
+			return true;
+	}
+	return false;
+}
+
+static enum err hold_grandchild(struct merge *m, const char *path, bool writable,
+				struct err_why *why)
+{
+	struct edit **grown = realloc(m->grandchild, (m->grandchildren + 1) * sizeof(*grown));
+	struct vhd_open_opts opts = {.ns = m->ns};
+
+	if (!grown)
+		return no_memory(why);
+	m->grandchild = grown;
+	enum err e = edit_open(path, &opts, writable, &grown[m->grandchildren], why);
+	if (e)
+		err_context(why, "%s, a child that would have to be relinked", path);
+	else
+		m->grandchildren++;
+	return e;
+}
+
+static bool is_held(const struct merge *m, const struct child *child)
+{
+	for (unsigned i = 0; i < m->grandchildren; i++) {
+		const struct file_info *info = &m->grandchild[i]->layer->info;
+
+		if (info->dev == child->dev && info->ino == child->ino)
+			return true;
+	}
+	return false;
+}
+
+static enum err check_children(struct merge *m, bool writable, struct err_why *why)
+{
+	struct children children = {0};
+	enum err e = find_children(m, &children, why);
+
+	for (unsigned i = 0; i < children.count && !e; i++) {
+		const struct child *child = &children.item[i];
+
+		if (is_of_span(m, child) || !takes_part(m, &child->parent_uuid) ||
+		    is_held(m, child))
+			continue;
+		if (!guid_equal(&child->parent_uuid, &m->note.child))
+			e = err_set(why, ERR_REFUSED,
+				    "%s has another child, %s, which the merge would break",
+				    m->into, child->path);
+		else
+			e = hold_grandchild(m, child->path, writable, why);
+	}
+	children_free(&children);
+	return e;
+}
+
+/* ---- opening ---- */
+
+/* Close all but the top `keep` files. */
+static void cut_chain(struct vhd_chain *chain, unsigned keep)
+{
+	unsigned below = chain->count - keep;
+
+	for (unsigned n = 0; n < below; n++)
+		layer_close(chain->layer[n], NULL);
+	memmove(chain->layer, chain->layer + below, keep * sizeof(chain->layer[0]));
+	chain->count = keep;
+}
+
+/* The span as a disk of what it holds, without the ancestor; with `lock` for nobody but us. */
+static enum err open_span(const struct merge *m, bool lock, struct disk **out, struct err_why *why)
+{
+	struct vhd_layer *leaf;
+	struct vhd_chain chain;
+	enum err e = layer_open(m->ns, m->path[0], 0, &leaf, why);
+
+	if (!e)
+		e = chain_open(leaf, m->opts, false, &chain, why);
+	if (e)
+		return e;
+	if (chain.count <= m->count) {
+		chain_close(&chain, NULL);
+		return err_set(why, ERR_LOCKED, "%s: the chain has changed meanwhile", m->path[0]);
+	}
+	cut_chain(&chain, m->count);
+	for (unsigned n = 0; n < chain.count && lock && !e; n++)
+		e = file_lock(chain.layer[n]->file, FILE_LOCK_WRITE, why);
+	if (e) {
+		chain_close(&chain, NULL);
+		return e;
+	}
+	return image_new(&chain, false, m->opts->map_budget_bytes, out, why);
+}
+
+/* As vhd_open, but for the guard: this is the one who may. */
+static enum err open_ancestor(const struct merge *m, struct disk **out, struct err_why *why)
+{
+	struct vhd_open_opts opts = *m->opts;
+	struct vhd_layer *layer;
+	struct vhd_chain chain;
+	unsigned flags = FILE_OPEN_RDWR | (opts.direct ? FILE_OPEN_DIRECT : 0);
+	enum err e = layer_open(m->ns, m->into, flags, &layer, why);
+
+	if (e)
+		return e;
+	e = file_lock(layer->file, FILE_LOCK_WRITE, why);
+	if (e) {
+		layer_close(layer, NULL);
+		return e;
+	}
+	opts.parent = NULL;
+	e = chain_open(layer, &opts, true, &chain, why);
+	return e ? e : image_new(&chain, true, opts.map_budget_bytes, out, why);
+}
+
+/* ---- steps ---- */
+
+/* Finish what other operations left behind, so that the files are as their headers say. */
+static enum err replay_intents(const struct merge *m, struct err_why *why)
+{
+	enum err e = intent_replay(m->ns, m->into, why);
+
+	for (unsigned i = 0; i < m->count && !e; i++)
+		e = intent_replay(m->ns, m->path[i], why);
+	return e;
+}
+
+static enum err grow_ancestor(const struct merge *m, struct err_why *why)
+{
+	struct vhd_open_opts opts = *m->opts;
+	struct edit *edit;
+
+	if (m->into_bytes >= m->note.child_bytes)
+		return ERR_OK;
+	opts.parent = NULL;
+	enum err e = edit_open_merging(m->into, &opts, true, &edit, why);
+	if (e)
+		return e;
+	e = resize_check_growth(edit, &opts, m->note.child_bytes, why);
+	if (!e)
+		e = resize_edit(edit, m->ns, m->note.child_bytes, NULL, why);
+	enum err closed = edit_close(edit, e ? NULL : why);
+	return e ? e : closed;
+}
+
+static enum err relink_grandchildren(const struct merge *m, struct err_why *why)
+{
+	char *path = path_absolute(m->ns, m->into);
+	struct relink_to to = {.path = path, .uuid = m->note.child};
+	enum err e = path ? ERR_OK : no_memory(why);
+
+	for (unsigned i = 0; i < m->grandchildren && !e; i++) {
+		to.timestamp = m->grandchild[i]->layer->header.parent_timestamp;
+		e = relink_edit(m->grandchild[i], m->ns, &to, why);
+	}
+	free(path);
+	return e;
+}
+
+static enum err copy_into(const struct merge *m, struct disk *span, struct progress *progress,
+			  uint64_t *copied, struct err_why *why)
+{
+	struct disk *into;
+	enum err e = open_ancestor(m, &into, why);
+
+	if (e)
+		return e;
+	if (!m->resumed)
+		e = merge_note_write(m->ns, m->into, &m->note, why);
+	if (!e)
+		e = merge_copy_bytes(span, copied, why);
+	if (!e)
+		e = merge_copy(span, into, *copied, progress, why);
+	enum err closed = disk_close(into, e ? NULL : why);
+	return e ? e : closed;
+}
+
+static enum err remove_child(const struct merge *m, struct err_why *why)
+{
+	enum err e = file_ns_unlink(m->ns, m->path[0], why);
+
+	return e ? e : file_ns_sync_dir(m->ns, m->path[0], why);
+}
+
+/* Files that merge_finish leaves alone because they are not below the ancestor's folder. */
+static enum err remove_others(const struct merge *m, struct err_why *why)
+{
+	enum err e = ERR_OK;
+
+	for (unsigned i = 1; i < m->count && !e; i++) {
+		struct err_why here = {0};
+
+		e = file_ns_unlink(m->ns, m->path[i], &here);
+		if (!e)
+			e = file_ns_sync_dir(m->ns, m->path[i], &here);
+		if (e == ERR_NOENT)
+			e = ERR_OK;
+		else if (e && why)
+			*why = here;
+	}
+	return e;
+}
+
+static enum err run(struct merge *m, struct progress *progress, uint64_t *copied,
+		    struct err_why *why)
+{
+	struct disk *span;
+	enum err e = replay_intents(m, why);
+
+	if (!e)
+		e = open_span(m, true, &span, why);
+	if (e)
+		return e;
+	e = grow_ancestor(m, why);
+	if (!e)
+		e = copy_into(m, span, progress, copied, why);
+	if (!e)
+		e = merge_note_mark(m->ns, m->into, why);
+	if (!e)
+		e = relink_grandchildren(m, why);
+	if (!e)
+		e = remove_child(m, why);
+	if (!e)
+		e = merge_finish(m->ns, m->into, why);
+	if (!e)
+		e = remove_others(m, why);
+	disk_close(span, NULL);
+	return e;
+}
+
+/* ---- the operation ---- */
+
+static enum err count_bytes(const struct merge *m, uint64_t *bytes, struct err_why *why)
+{
+	struct disk *span;
+	enum err e = open_span(m, false, &span, why);
+
+	if (e)
+		return e;
+	e = merge_copy_bytes(span, bytes, why);
+	disk_close(span, NULL);
+	return e;
+}
+
+static void end(struct merge *m)
+{
+	for (unsigned i = 0; i < m->grandchildren; i++)
+		edit_close(m->grandchild[i], NULL);
+	for (unsigned i = 0; i < m->count; i++)
+		free(m->path[i]);
+	free(m->grandchild);
+	free(m->path);
+	free(m->into);
+	merge_note_free(&m->note);
+}
+
+enum err vhd_merge(const char *child, const struct vhd_open_opts *open_opts,
+		   const struct vhd_merge_opts *opts, struct vhd_merge_result *out,
+		   struct err_why *why)
+{
+	static const struct vhd_open_opts defaults;
+	struct merge m = {.opts = open_opts ? open_opts : &defaults};
+	enum err e;
+
+	m.ns = m.opts->ns ? m.opts->ns : &file_ns_posix;
+	*out = (struct vhd_merge_result){0};
+	e = survey(&m, child, opts->into, why);
+	if (!e)
+		e = check_children(&m, !opts->dry_run, why);
+	if (!e)
+		e = opts->dry_run ? count_bytes(&m, &out->copied_bytes, why)
+				  : run(&m, opts->progress, &out->copied_bytes, why);
+	if (!e) {
+		out->into = m.into;
+		out->files_removed = m.count;
+		m.into = NULL;
+	}
+	end(&m);
+	return e;
+}

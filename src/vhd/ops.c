@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * From a disk request to requests on files, and back (image.h). A request is mapped block by block
+ * under the lock; its parts are then in flight together; the last one to finish completes it.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/iov.h"
+#include "util/bytes.h"
+#include "vhd/image.h"
+
+/* Bitmaps of blocks waiting to be published: beyond this a write waits for a flush (P6). */
+#define MAX_BITMAPS_HELD (16u << 20)
+#define MAX_DIRTY_BLOCKS 65536u
+
+/* ---- delivering ---- */
+
+static void free_op(struct op *op)
+{
+	for (unsigned i = 0; i < op->count; i++)
+		free(op->part[i].iov);
+	if (op->part != op->inline_part)
+		free(op->part);
+	free(op);
+}
+
+static void set_result(struct op *op, enum err result, const struct err_why *why)
+{
+	op->req->result = result;
+	if (result && op->req->why) {
+		*op->req->why = *why;
+		op->req->why->code = result;
+	}
+}
+
+void op_deliver(struct op *op, enum err result, const struct err_why *why)
+{
+	struct disk_req *req = op->req;
+
+	set_result(op, result, why);
+	free_op(op);
+	disk_done_later(req);
+}
+
+/* ---- what is in flight ---- */
+
+static void link_op(struct image *image, struct op *op)
+{
+	op->seq = image->next_seq++;
+	op->prev = image->newest;
+	op->next = NULL;
+	if (image->newest)
+		image->newest->next = op;
+	else
+		image->oldest = op;
+	image->newest = op;
+}
+
+static void unlink_op(struct image *image, struct op *op)
+{
+	if (op->prev)
+		op->prev->next = op->next;
+	else
+		image->oldest = op->next;
+	if (op->next)
+		op->next->prev = op->prev;
+	else
+		image->newest = op->prev;
+}
+
+uint64_t image_oldest_seq(const struct image *image)
+{
+	return image->oldest ? image->oldest->seq : image->next_seq;
+}
+
+void image_poison(struct image *image, const struct err_why *why)
+{
+	if (image->poisoned)
+		return;
+	err_set(&image->poison, ERR_POISONED,
+		"%s; the image takes no more writes until it is opened again", why->text);
+	image->poisoned = true;
+}
+
+/* ---- parts ---- */
+
+static bool joins(const struct part *last, enum file_op kind, const struct file *file,
+		  uint64_t file_off, uint64_t disk_off)
+{
+	return kind == FILE_READ && last->req.op == FILE_READ && last->req.file == file &&
+	       last->req.off_bytes + last->req.len_bytes == file_off &&
+	       last->disk_off + last->req.len_bytes == disk_off;
+}
+
+struct part *op_add_part(struct op *op, enum file_op kind, struct vhd_layer *layer,
+			 uint64_t file_off, uint64_t disk_off, uint64_t len_bytes)
+{
+	struct part *last = op->count ? &op->part[op->count - 1] : NULL;
+
+	if (last && joins(last, kind, layer->file, file_off, disk_off)) {
+		last->req.len_bytes += len_bytes;
+		return last;
+	}
+	if (op->count == op->room) {
+		unsigned room = op->room * 4;
+		struct part *grown = op->part == op->inline_part ? NULL : op->part;
+
+		grown = realloc(grown, room * sizeof(*grown));
+		if (!grown)
+			return NULL;
+		if (op->part == op->inline_part)
+			memcpy(grown, op->part, op->count * sizeof(*grown));
+		op->part = grown;
+		op->room = room;
+	}
+	struct part *part = &op->part[op->count++];
+	memset(part, 0, sizeof(*part));
+	part->req.op = kind;
+	part->req.event = EV_DATA;
+	part->req.file = layer->file;
+	part->req.off_bytes = file_off;
+	part->req.len_bytes = len_bytes;
+	part->disk_off = disk_off;
+	part->op = op;
+	return part;
+}
+
+/* The caller's buffers for this part; without a copy where one element is enough. */
+static enum err set_iov(struct op *op, struct part *part)
+{
+	const struct disk_req *req = op->req;
+	uint64_t off = part->disk_off - req->off_bytes;
+
+	if (part->req.op != FILE_READ && part->req.op != FILE_WRITE)
+		return ERR_OK;
+	if (part->req.len_bytes == req->len_bytes) {
+		part->req.iov = req->iov;
+		part->req.iov_count = req->iov_count;
+		return ERR_OK;
+	}
+	if (req->iov_count == 1) {
+		part->one = (struct iovec){(char *)req->iov[0].iov_base + off, part->req.len_bytes};
+		part->req.iov = &part->one;
+		part->req.iov_count = 1;
+		return ERR_OK;
+	}
+	part->iov = malloc(req->iov_count * sizeof(struct iovec));
+	if (!part->iov)
+		return ERR_NOMEM;
+	part->req.iov_count =
+	    iov_slice(req->iov, req->iov_count, off, part->req.len_bytes, part->iov);
+	part->req.iov = part->iov;
+	return ERR_OK;
+}
+
+/* ---- mapping ---- */
+
+static enum err no_memory(struct err_why *why)
+{
+	return err_set(why, ERR_NOMEM, "out of memory");
+}
+
+static enum err read_run(struct op *op, uint32_t layer, uint64_t file_off, uint64_t disk_off,
+			 uint64_t len, struct err_why *why)
+{
+	const struct disk_req *req = op->req;
+
+	if (layer == OWNER_NONE) {
+		iov_zero_range(req->iov, req->iov_count, disk_off - req->off_bytes, len);
+		return ERR_OK;
+	}
+	return op_add_part(op, FILE_READ, op->image->chain.layer[layer], file_off, disk_off, len)
+		   ? ERR_OK
+		   : no_memory(why);
+}
+
+static enum err read_block(struct op *op, uint32_t block, uint32_t first, uint32_t count,
+			   struct err_why *why)
+{
+	struct owner_map *owner = &op->image->owner;
+	uint64_t block_off = (uint64_t)block * owner->block_bytes;
+	const struct owner_run *runs;
+	uint32_t n;
+	enum err e = owner_get(owner, block, &runs, &n, why);
+
+	for (uint32_t i = 0; i < n && !e; i++) {
+		uint32_t run_end = i + 1 < n ? runs[i + 1].first : owner->block_sectors;
+		uint32_t from = runs[i].first > first ? runs[i].first : first;
+		uint32_t to = run_end < first + count ? run_end : first + count;
+
+		if (from >= to)
+			continue;
+		e = read_run(op, runs[i].layer,
+			     runs[i].off_bytes + (uint64_t)(from - runs[i].first) * DISK_SECTOR,
+			     block_off + (uint64_t)from * DISK_SECTOR,
+			     (uint64_t)(to - from) * DISK_SECTOR, why);
+	}
+	return e;
+}
+
+/* Whether the leaf holds all of these sectors already. */
+static bool leaf_owns(const struct image *image, const struct owner_run *runs, uint32_t n,
+		      uint32_t first, uint32_t count)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t run_end = i + 1 < n ? runs[i + 1].first : image->owner.block_sectors;
+
+		if (runs[i].first < first + count && run_end > first &&
+		    runs[i].layer != image->chain.count - 1)
+			return false;
+	}
+	return true;
+}
+
+enum err op_add_leaf_part(struct op *op, enum file_op kind, uint32_t block, uint32_t first,
+			  uint32_t count, bool owned, struct err_why *why)
+{
+	struct image *image = op->image;
+	struct vhd_layer *layer = chain_leaf(&image->chain);
+	struct pend *pend = NULL;
+	uint32_t entry;
+
+	if (owned) {
+		const uint8_t *bitmap;
+		bool full;
+
+		leaf_lookup(image->leaf, block, &entry, &bitmap, &full);
+	} else {
+		enum err e = leaf_reserve(image->leaf, block, &pend, why);
+		if (e)
+			return e;
+		entry = pend->entry;
+	}
+	uint64_t in_block = (uint64_t)first * DISK_SECTOR;
+	struct part *part = op_add_part(op, kind, layer, layer_data_off(layer, entry) + in_block,
+					(uint64_t)block * layer->block_bytes + in_block,
+					(uint64_t)count * DISK_SECTOR);
+	if (!part) {
+		if (pend)
+			leaf_give_up(image->leaf, pend);
+		return no_memory(why);
+	}
+	part->pend = pend;
+	part->block = block;
+	part->first = first;
+	part->count = count;
+	return ERR_OK;
+}
+
+static enum err write_block(struct op *op, uint32_t block, uint32_t first, uint32_t count,
+			    struct err_why *why)
+{
+	const struct owner_run *runs;
+	uint32_t n;
+	enum err e = owner_get(&op->image->owner, block, &runs, &n, why);
+
+	if (e)
+		return e;
+	bool owned = leaf_owns(op->image, runs, n, first, count);
+	return op_add_leaf_part(op, FILE_WRITE, block, first, count, owned, why);
+}
+
+static enum err map_fixed(struct op *op, struct err_why *why)
+{
+	static const enum file_op kind[] = {
+	    [DISK_READ] = FILE_READ, [DISK_WRITE] = FILE_WRITE, [DISK_ZERO] = FILE_ZERO};
+	const struct disk_req *req = op->req;
+
+	/* A fixed disk is preallocated and stays so: a trim is allowed to do nothing. */
+	if (req->op == DISK_TRIM || !req->len_bytes)
+		return ERR_OK;
+	return op_add_part(op, kind[req->op], chain_leaf(&op->image->chain), req->off_bytes,
+			   req->off_bytes, req->len_bytes)
+		   ? ERR_OK
+		   : no_memory(why);
+}
+
+static enum err map_op(struct op *op, struct err_why *why)
+{
+	struct image *image = op->image;
+	const struct disk_req *req = op->req;
+	uint64_t end = req->off_bytes + req->len_bytes;
+	enum err e = ERR_OK;
+
+	if (!layer_is_sparse(chain_leaf(&image->chain)))
+		return map_fixed(op, why);
+	for (uint64_t at = req->off_bytes; at < end && !e;) {
+		uint32_t block = (uint32_t)(at >> chain_leaf(&image->chain)->block_shift);
+		uint64_t in_block = at & (image->owner.block_bytes - 1);
+		uint64_t len = min_u64(image->owner.block_bytes - in_block, end - at);
+		uint32_t first = (uint32_t)(in_block / DISK_SECTOR);
+		uint32_t count = (uint32_t)(len / DISK_SECTOR);
+
+		if (req->op == DISK_READ)
+			e = read_block(op, block, first, count, why);
+		else if (req->op == DISK_WRITE)
+			e = write_block(op, block, first, count, why);
+		else
+			e = zero_block(op, block, first, count, why);
+		at += len;
+	}
+	return e;
+}
+
+/* ---- completing ---- */
+
+/* What a finished part means for the leaf (W1). Lock held. */
+static void settle_part(struct image *image, struct part *part, bool ok)
+{
+	struct vhd_layer *layer = chain_leaf(&image->chain);
+	uint64_t data_off;
+	bool whole;
+
+	if (!part->pend)
+		return;
+	if (!ok) {
+		leaf_give_up(image->leaf, part->pend);
+		return;
+	}
+	data_off = layer_data_off(layer, part->pend->entry);
+	leaf_written(image->leaf, part->pend, part->first, part->count, &whole);
+	if (whole)
+		owner_assign(&image->owner, part->block, 0, layer->block_sectors,
+			     image->chain.count - 1, data_off);
+	else
+		owner_assign(&image->owner, part->block, part->first, part->count,
+			     image->chain.count - 1,
+			     data_off + (uint64_t)part->first * DISK_SECTOR);
+}
+
+static bool wants_flush(const struct image *image, const struct op *op)
+{
+	if (op->req->op != DISK_WRITE && op->req->op != DISK_ZERO)
+		return false;
+	if (op->req->flags & DISK_FUA)
+		return true;
+	return image->leaf && (image->leaf->bitmap_bytes_held > MAX_BITMAPS_HELD ||
+			       image->leaf->dirty > MAX_DIRTY_BLOCKS);
+}
+
+static enum err part_error(const struct part *part, struct err_why *why)
+{
+	static const char *const verb[] = {[FILE_READ] = "read",
+					   [FILE_WRITE] = "write",
+					   [FILE_ZERO] = "zeroing",
+					   [FILE_PUNCH] = "hole punching"};
+	const struct file_req *req = &part->req;
+
+	if (!req->sys_errno)
+		return err_set(why, req->result, "%s: %s at 0x%llx: %s", req->file->path,
+			       verb[req->op], (unsigned long long)req->off_bytes,
+			       err_name(req->result));
+	err_sys(why, req->sys_errno, "%s: %s of %llu bytes at 0x%llx", req->file->path,
+		verb[req->op], (unsigned long long)req->len_bytes,
+		(unsigned long long)req->off_bytes);
+	if (why)
+		why->code = req->result;
+	return req->result;
+}
+
+/* All parts are done; on the op's own thread. */
+static void finish(struct op *op)
+{
+	struct image *image = op->image;
+	struct err_why why = {0};
+	enum err e = ERR_OK;
+	bool flush = false;
+
+	for (unsigned i = 0; i < op->count && !e; i++) {
+		if (op->part[i].req.result)
+			e = part_error(&op->part[i], &why);
+	}
+	pthread_mutex_lock(&image->lock);
+	for (unsigned i = 0; i < op->count; i++)
+		settle_part(image, &op->part[i], op->part[i].req.result == ERR_OK);
+	unlink_op(image, op);
+	if (!e && wants_flush(image, op)) {
+		flush = true;
+		flush_enqueue(image, op->queue, op);
+	}
+	pthread_mutex_unlock(&image->lock);
+	if (flush)
+		return;
+	struct disk_req *req = op->req;
+	set_result(op, e, &why);
+	free_op(op);
+	disk_done(req);
+}
+
+static void part_done(struct file_req *req)
+{
+	struct op *op = container_of(req, struct part, req)->op;
+
+	if (--op->left == 0)
+		finish(op);
+}
+
+/* Nothing to do on any file: complete through the queue all the same, never from inside submit. */
+static void finish_later(struct queue_work *work)
+{
+	finish(container_of(work, struct op, work));
+}
+
+static void start_parts(struct op *op)
+{
+	struct queue *queue = op->queue;
+	unsigned count = op->count;
+	struct part *part = op->part;
+
+	if (!count) {
+		op->work.run = finish_later;
+		queue_post(queue, &op->work);
+		return;
+	}
+	op->left = count;
+	for (unsigned i = 0; i < count; i++) {
+		part[i].op = op;
+		part[i].req.done = part_done;
+		file_submit(part[i].req.file, queue, &part[i].req);
+	}
+}
+
+static struct op *new_op(struct image *image, struct queue *queue, struct disk_req *req)
+{
+	struct op *op = malloc(sizeof(*op));
+
+	if (!op)
+		return NULL;
+	op->image = image;
+	op->req = req;
+	op->queue = queue;
+	op->count = 0;
+	op->room = OP_INLINE_PARTS;
+	op->part = op->inline_part;
+	return op;
+}
+
+/* Map under the lock; on an error everything the mapping reserved is given back. */
+static enum err begin(struct image *image, struct op *op, struct err_why *why)
+{
+	enum err e = ERR_OK;
+
+	if (op->req->op != DISK_READ && image->poisoned)
+		return err_set(why, ERR_POISONED, "%s", image->poison.text);
+	link_op(image, op);
+	e = map_op(op, why);
+	for (unsigned i = 0; i < op->count && !e; i++)
+		e = set_iov(op, &op->part[i]);
+	if (e) {
+		for (unsigned i = 0; i < op->count; i++)
+			settle_part(image, &op->part[i], false);
+		unlink_op(image, op);
+		if (e == ERR_POISONED)
+			image_poison(image, why);
+	}
+	return e;
+}
+
+void image_submit(struct disk *disk, struct queue *queue, struct disk_req *req)
+{
+	struct image *image = image_of(disk);
+	struct op *op = new_op(image, queue, req);
+	struct err_why why = {0};
+
+	if (!op) {
+		req->result = err_set(req->why, ERR_NOMEM, "out of memory");
+		disk_done_later(req);
+		return;
+	}
+	pthread_mutex_lock(&image->lock);
+	if (req->op == DISK_FLUSH) {
+		flush_enqueue(image, queue, op);
+		pthread_mutex_unlock(&image->lock);
+		return;
+	}
+	enum err e = begin(image, op, &why);
+	pthread_mutex_unlock(&image->lock);
+	if (e)
+		op_deliver(op, e, &why);
+	else
+		start_parts(op);
+}

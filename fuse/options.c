@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+#include "fuse/options.h"
+
+#define FUSE_USE_VERSION 314
+#include <errno.h>
+#include <fuse_opt.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "util/bytes.h"
+
+enum key { KEY_SEARCH, KEY_IGNORED };
+
+#define FIELD(templ, member)                               \
+	{                                                  \
+		templ, offsetof(struct options, member), 1 \
+	}
+#define FIELD_OFF(templ, member)                           \
+	{                                                  \
+		templ, offsetof(struct options, member), 0 \
+	}
+
+/* Shared by both ways to be called. Where two match, the first counts. */
+#define COMMON_OPTIONS                                                                           \
+	FIELD("ro", readonly), FIELD("-r", readonly), FIELD_OFF("rw", readonly),                 \
+	    FIELD_OFF("-w", readonly), FIELD("parent=%s", parent), FIELD("uid=%u", uid),         \
+	    FIELD("gid=%u", gid), FIELD("umask=%o", umask), FUSE_OPT_KEY("search=", KEY_SEARCH), \
+	    FIELD("kernel_cache", kernel_cache)
+
+static const struct fuse_opt own_options[] = {
+    COMMON_OPTIONS,
+    FIELD("-f", foreground),
+    FIELD("--foreground", foreground),
+    FIELD("-d", debug),
+    FIELD("--debug", debug),
+    FIELD("debug", debug),
+    FIELD("--read-only", readonly),
+    FIELD("--parent=%s", parent),
+    FIELD("--parent %s", parent),
+    FUSE_OPT_KEY("--search=", KEY_SEARCH),
+    FUSE_OPT_KEY("--search ", KEY_SEARCH),
+    FIELD("-h", help),
+    FIELD("--help", help),
+    FIELD("-V", version),
+    FIELD("--version", version),
+    FUSE_OPT_END,
+};
+
+static const struct fuse_opt helper_options[] = {
+    COMMON_OPTIONS,
+    FIELD("-f", fake),
+    FIELD("-s", sloppy),
+    FUSE_OPT_KEY("-n", KEY_IGNORED),
+    FUSE_OPT_KEY("-v", KEY_IGNORED),
+    FUSE_OPT_KEY("-t ", KEY_IGNORED),
+    FUSE_OPT_KEY("-N ", KEY_IGNORED),
+    FUSE_OPT_END,
+};
+
+/* For libfuse and the kernel. */
+static const char *const passed_on[] = {
+    "allow_other", "allow_root", "auto_unmount", "nosuid", "suid",  "nodev",   "dev",
+    "noexec",      "exec",       "noatime",      "atime",  "async", "dirsync", "sync",
+};
+
+/* For mount(8), fstab and systemd; a trailing '=' or '-' stands for anything that begins so. */
+static const char *const not_for_us[] = {
+    "defaults",
+    "user",
+    "users",
+    "nouser",
+    "owner",
+    "group",
+    "auto",
+    "noauto",
+    "nofail",
+    "_netdev",
+    "relatime",
+    "norelatime",
+    "user=",
+    "uhelper=",
+    "helper=",
+    "comment=",
+    "x-",
+    "X-",
+    "subtype=",
+    "fsname=",
+    "blksize=",
+    "max_read=",
+    "default_permissions",
+};
+
+static bool listed(const char *arg, const char *const *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		size_t len = strlen(list[i]);
+		char last = list[i][len - 1];
+		bool prefix = last == '=' || last == '-';
+
+		if (prefix ? !strncmp(arg, list[i], len) : !strcmp(arg, list[i]))
+			return true;
+	}
+	return false;
+}
+
+/* ---- operands and unknown options ---- */
+
+static enum err absolute(const char *path, char **out, struct err_why *why)
+{
+	char *cwd = NULL;
+	int rc;
+
+	if (path[0] == '/') {
+		*out = strdup(path);
+		return *out ? ERR_OK : err_set(why, ERR_NOMEM, "no memory for a path");
+	}
+	cwd = getcwd(NULL, 0);
+	if (!cwd)
+		return err_sys(why, errno, "cannot tell the current folder");
+	rc = asprintf(out, "%s/%s", strcmp(cwd, "/") ? cwd : "", path);
+	free(cwd);
+	return rc < 0 ? err_set(why, ERR_NOMEM, "no memory for a path") : ERR_OK;
+}
+
+static enum err add_operand(struct options *options, const char *arg)
+{
+	if (!options->file)
+		return absolute(arg, &options->file, options->why);
+	if (!options->dir) {
+		options->dir = realpath(arg, NULL);
+		return options->dir ? ERR_OK : err_sys(options->why, errno, "%s", arg);
+	}
+	return err_set(options->why, ERR_USAGE, "one operand too many: %s", arg);
+}
+
+static enum err add_search(struct options *options, const char *dir)
+{
+	char **search = reallocarray(options->search, options->search_count + 1, sizeof(*search));
+
+	if (!search)
+		return err_set(options->why, ERR_NOMEM, "no memory for --search");
+	options->search = search;
+	if (absolute(dir, &search[options->search_count], options->why))
+		return options->why->code;
+	options->search_count++;
+	return ERR_OK;
+}
+
+static enum err add_mount_option(struct options *options, const char *arg)
+{
+	if (listed(arg, not_for_us, ARRAY_LEN(not_for_us)))
+		return ERR_OK;
+	if (listed(arg, passed_on, ARRAY_LEN(passed_on))) {
+		if (fuse_opt_add_opt(&options->mount_options, arg))
+			return err_set(options->why, ERR_NOMEM, "no memory for an option");
+		return ERR_OK;
+	}
+	if (arg[0] == '-')
+		return err_set(options->why, ERR_USAGE, "unknown option %s", arg);
+	if (options->sloppy)
+		return ERR_OK;
+	return err_set(options->why, ERR_USAGE, "unknown mount option '%s'", arg);
+}
+
+/* "search=X", "--search=X", or "--searchX", which is what fuse_opt makes of two arguments. */
+static const char *search_value(const char *arg)
+{
+	arg = strstr(arg, "search") + strlen("search");
+	return *arg == '=' ? arg + 1 : arg;
+}
+
+static int take(void *data, const char *arg, int key, struct fuse_args *rest)
+{
+	struct options *options = data;
+	enum err err = ERR_OK;
+
+	(void)rest;
+	if (key == KEY_SEARCH)
+		err = add_search(options, search_value(arg));
+	else if (key == FUSE_OPT_KEY_NONOPT)
+		err = add_operand(options, arg);
+	else if (key == FUSE_OPT_KEY_OPT)
+		err = add_mount_option(options, arg);
+	return err ? -1 : 0;
+}
+
+/* ---- the whole ---- */
+
+static bool is_helper(const char *program)
+{
+	const char *slash = strrchr(program, '/');
+
+	return !strncmp(slash ? slash + 1 : program, "mount.", 6);
+}
+
+static enum err finish(struct options *options)
+{
+	char *parent = options->parent;
+
+	if (options->help || options->version)
+		return ERR_OK;
+	if (!options->dir)
+		return err_set(options->why, ERR_USAGE, "a file and a folder are needed");
+	if (options->kernel_cache && !options->readonly)
+		return err_set(options->why, ERR_USAGE, "kernel_cache is for read-only mounts");
+	if (options->debug)
+		options->foreground = 1;
+	if (parent) {
+		options->parent = NULL;
+		absolute(parent, &options->parent, options->why);
+		free(parent);
+	}
+	return options->why->code;
+}
+
+enum err options_parse(int argc, char **argv, struct options *out, struct err_why *why)
+{
+	struct fuse_args args = FUSE_ARGS_INIT(argc, argv);
+	int rc;
+
+	*out = (struct options){
+	    .helper = argc > 0 && is_helper(argv[0]),
+	    .uid = getuid(),
+	    .gid = getgid(),
+	    .umask = 077,
+	    .why = why,
+	};
+	rc = fuse_opt_parse(&args, out, out->helper ? helper_options : own_options, take);
+	fuse_opt_free_args(&args);
+	if (!rc)
+		return finish(out);
+	return why->code ? why->code : err_set(why, ERR_USAGE, "an option has no valid value");
+}
+
+void options_free(struct options *options)
+{
+	free(options->file);
+	free(options->dir);
+	free(options->parent);
+	for (unsigned i = 0; i < options->search_count; i++)
+		free(options->search[i]);
+	free(options->search);
+	free(options->mount_options);
+}
+
+void options_help(FILE *to)
+{
+	fputs("Usage: vhdmount [OPTION]... FILE DIR\n"
+	      "       mount -t fuse.vhd [-o OPTIONS] FILE DIR\n"
+	      "Show a Virtual Hard Disk as files in DIR: disk.img, p1.img, ... and info.json.\n\n"
+	      "  -r, --read-only      write to no file (also -o ro)\n"
+	      "      --parent FILE    where the parent of the disk is, instead of what it says\n"
+	      "      --search DIR     look for parents in DIR too; may be repeated\n"
+	      "  -o OPTIONS           ro, rw, parent=, search=, uid=, gid=, umask=, allow_other,\n"
+	      "                       allow_root, auto_unmount, kernel_cache (with ro), and the\n"
+	      "                       usual ones of mount(8)\n"
+	      "  -f, --foreground     stay in the foreground\n"
+	      "  -d, --debug          show each request of the kernel; implies -f\n"
+	      "  -h, --help           show this help\n"
+	      "  -V, --version        show the version\n\n"
+	      "Ends with 'fusermount3 -u DIR', 'umount DIR', or SIGTERM.\n",
+	      to);
+}

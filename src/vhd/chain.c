@@ -66,14 +66,13 @@ static enum err open_parents(struct vhd_chain *chain, const struct vhd_open_opts
 
 		if (child->footer.type != VHD_DIFFERENCING)
 			return ERR_OK;
-		enum err e = parent_open(child, opts, chain->count == 1, flags, &parent, why);
+		enum err e = parent_open(child, opts, chain->count == 1, flags,
+					 lock ? FILE_LOCK_READ : FILE_UNLOCKED, &parent, why);
 		if (e) {
 			err_context(why, "%s", child->path);
 			return e;
 		}
 		e = check_new(chain, parent, why);
-		if (!e && lock)
-			e = file_lock(parent->file, FILE_LOCK_READ, why);
 		if (e) {
 			layer_close(parent, NULL);
 			return e;

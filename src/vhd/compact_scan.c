@@ -7,8 +7,12 @@
 #include "util/bytes.h"
 #include "vhd/bitmap_runs.h"
 
+/*
+ * A megabyte on its way keeps a disk busy and stays in the processor's cache until it is looked at.
+ * A buffer also holds a probe: the largest bitmap (64 KiB) and PROBE_BYTES of data.
+ */
 #define LANES       8u
-#define PIECE_BYTES (1u << 20)
+#define PIECE_BYTES (128u << 10)
 #define PROBE_BYTES (64u << 10) /* most blocks in use show it here */
 #define BUF_ALIGN   4096u
 

@@ -225,14 +225,7 @@ static enum err open_parent(struct file_ns *ns, const struct vhd_create_opts *op
 {
 	if (!opts->parent)
 		return err_set(why, ERR_USAGE, "a differencing disk needs a parent");
-	enum err e = layer_open(ns, opts->parent, 0, parent, why);
-	if (!e) {
-		e = file_lock((*parent)->file, FILE_LOCK_READ, why);
-		if (e) {
-			layer_close(*parent, NULL);
-			*parent = NULL;
-		}
-	}
+	enum err e = layer_open(ns, opts->parent, 0, FILE_LOCK_READ, parent, why);
 	if (e)
 		err_context(why, "parent %s", opts->parent);
 	return e;

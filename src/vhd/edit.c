@@ -141,15 +141,15 @@ enum err edit_open_merging(const char *path, const struct vhd_open_opts *opts, b
 {
 	struct file_ns *ns = opts->ns ? opts->ns : &file_ns_posix;
 	unsigned flags = (writable ? FILE_OPEN_RDWR : 0) | (opts->direct ? FILE_OPEN_DIRECT : 0);
+	enum file_lock lock = writable ? FILE_LOCK_WRITE : FILE_LOCK_READ;
 	struct edit *edit = calloc(1, sizeof(*edit));
 
 	if (!edit)
 		return err_set(why, ERR_NOMEM, "out of memory");
 	enum err e = writable ? intent_replay(ns, path, why) : ERR_OK;
 	if (!e)
-		e = layer_open(ns, path, flags, &edit->layer, why);
-	if (!e && !opts->no_lock)
-		e = file_lock(edit->layer->file, writable ? FILE_LOCK_WRITE : FILE_LOCK_READ, why);
+		e = layer_open(ns, path, flags, opts->no_lock ? FILE_UNLOCKED : lock, &edit->layer,
+			       why);
 	if (!e && layer_is_sparse(edit->layer))
 		e = load_sparse(edit, why);
 	/* Last, so that nothing is written to an image that is not understood. */

@@ -52,6 +52,15 @@ static void free_run(struct flush_run *run)
 	free(run);
 }
 
+static uint64_t flush_requests(const struct op *waiters)
+{
+	uint64_t count = 0;
+
+	for (; waiters; waiters = waiters->flush_next)
+		count += waiters->req->op == DISK_FLUSH;
+	return count;
+}
+
 static void start_on_own_queue(struct queue_work *work)
 {
 	struct op *op = container_of(work, struct op, work);
@@ -76,7 +85,7 @@ static void finish(struct flush_run *run, enum err e)
 	} else {
 		if (run->plan)
 			plan_commit(image->leaf, run->plan);
-		image->flushes++;
+		image->flushes += flush_requests(waiters);
 	}
 	image->flushing = NULL;
 	/* The next flush runs on a queue of somebody who waits for it, so that it is not orphaned.
@@ -196,7 +205,7 @@ static enum err prepare(struct image *image, struct flush_run **out, struct err_
 static void start(struct image *image, struct queue *queue)
 {
 	struct op *waiters = image->flush_waiting;
-	struct flush_run *run;
+	struct flush_run *run = NULL;
 	struct err_why why = {0};
 	enum err e = ERR_OK;
 

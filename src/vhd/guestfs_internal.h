@@ -11,12 +11,13 @@
  * (ext: one bit a cluster, at most 64 MiB). Units: bytes from the start of the volume.
  */
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "block/block.h"
 
 /* How much the readers take from the disk at once. */
-#define GUESTFS_PIECE_BYTES (64u << 10)
+#define GUESTFS_PIECE_BYTES ((size_t)64 << 10)
 
 struct guestfs_volume {
 	struct disk *disk;

@@ -32,7 +32,7 @@ enum {
 
 enum { RECORD_MFT = 0, RECORD_LOGFILE = 2, RECORD_VOLUME = 3, RECORD_BITMAP = 6 };
 
-#define FIXED_RECORDS     16u
+#define FIXED_RECORDS     16ull
 #define MAX_CLUSTER_BYTES (2u << 20)
 #define SHADOW_HEADER_OFF 0x1e00u
 #define SHADOW_CATALOG    48u
@@ -109,7 +109,7 @@ static enum err check_mft(const struct ntfs *ntfs, struct ntfs_file *file, struc
 	if (file->run_count == 0 || file->run[0].lcn != ntfs->mft_lcn ||
 	    file->run[0].clusters < need)
 		return err_set(why, ERR_UNSUPPORTED,
-			       "the MFT does not have its first %u records at cluster %llu",
+			       "the MFT does not have its first %llu records at cluster %llu",
 			       FIXED_RECORDS, (unsigned long long)ntfs->mft_lcn);
 	return ERR_OK;
 }
@@ -151,7 +151,7 @@ enum {
 #define LOG_NO_CLIENT   0xffffu
 #define LOG_IS_CLEAN    2u
 #define LOG_MIN_PAGE    512u
-#define LOG_MAX_PAGE    65536u
+#define LOG_MAX_PAGE    ((size_t)64 << 10)
 #define LOG_EMPTY_BYTES 8192u
 
 /* A restart page, decoded. There are two: the one with the higher LSN counts. */
@@ -208,7 +208,7 @@ static enum err check_log(const struct ntfs *ntfs, struct ntfs_file *file, uint8
 	page_bytes = get_le32(buf + P_PAGE_BYTES);
 	if (!is_power_of_two(page_bytes) || page_bytes < LOG_MIN_PAGE || page_bytes > LOG_MAX_PAGE)
 		return err_set(why, ERR_UNSUPPORTED, "$LogFile: pages of %u bytes", page_bytes);
-	e = ntfs_read(ntfs, file, 0, buf, 2 * page_bytes, why);
+	e = ntfs_read(ntfs, file, 0, buf, 2ull * page_bytes, why);
 	if (e)
 		return e;
 	if (!decode_restart(buf, page_bytes, &last))

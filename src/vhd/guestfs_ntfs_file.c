@@ -44,7 +44,7 @@ bool ntfs_fixup(uint8_t *buf, uint32_t len_bytes)
 	if (get_le16(buf + R_FIXUP_COUNT) != sectors + 1 || off % 2 ||
 	    off + 2 * (sectors + 1) > DISK_SECTOR - 2)
 		return false;
-	for (uint32_t i = 1; i <= sectors; i++) {
+	for (size_t i = 1; i <= sectors; i++) {
 		uint8_t *last = buf + i * DISK_SECTOR - 2;
 
 		if (memcmp(last, buf + off, 2) != 0)
@@ -241,34 +241,47 @@ static enum err open_clusters(const struct ntfs *ntfs, const uint8_t *attr, bool
 	return ERR_OK;
 }
 
+static enum err open_value(const uint8_t *attr, struct ntfs_file *out, struct err_why *why)
+{
+	const uint8_t *value;
+	uint32_t len;
+	enum err e = resident_value(attr, &value, &len, why);
+
+	if (e)
+		return e;
+	memset(out->value, 0, sizeof(out->value));
+	memcpy(out->value, value, len);
+	out->valid_bytes = len;
+	out->run_count = 0;
+	return ERR_OK;
+}
+
+static enum err open_attribute(const struct ntfs *ntfs, const uint8_t *attr, bool first_part,
+			       struct ntfs_file *out, struct err_why *why)
+{
+	if (get_le16(attr + A_FLAGS) != 0)
+		return err_set(why, ERR_UNSUPPORTED, "compressed, sparse or encrypted data");
+	out->resident = !attr[A_NON_RESIDENT];
+	if (out->resident)
+		return open_value(attr, out, why);
+	return open_clusters(ntfs, attr, first_part, out, why);
+}
+
 enum err ntfs_open(const struct ntfs *ntfs, unsigned number, bool first_part, struct ntfs_file *out,
 		   struct err_why *why)
 {
 	uint8_t record[NTFS_MAX_RECORD_BYTES];
-	const uint8_t *attr, *value;
-	uint32_t len;
+	const uint8_t *attr;
 	enum err e = ntfs_read_record(ntfs, number, record, why);
 
-	if (!e)
-		e = find(record, NTFS_DATA, first_part, &attr, why);
-	if (!e && get_le16(attr + A_FLAGS) != 0)
-		e = err_set(why, ERR_UNSUPPORTED, "compressed, sparse or encrypted data");
-	if (!e && attr[A_NON_RESIDENT])
-		e = open_clusters(ntfs, attr, first_part, out, why);
-	else if (!e)
-		e = resident_value(attr, &value, &len, why);
-	if (e) {
-		err_context(why, "MFT record %u", number);
+	if (e)
 		return e;
-	}
-	out->resident = !attr[A_NON_RESIDENT];
-	if (out->resident) {
-		memset(out->value, 0, sizeof(out->value));
-		memcpy(out->value, value, len);
-		out->valid_bytes = len;
-		out->run_count = 0;
-	}
-	return ERR_OK;
+	e = find(record, NTFS_DATA, first_part, &attr, why);
+	if (!e)
+		e = open_attribute(ntfs, attr, first_part, out, why);
+	if (e)
+		err_context(why, "data of MFT record %u", number);
+	return e;
 }
 
 enum err ntfs_read(const struct ntfs *ntfs, const struct ntfs_file *file, uint64_t off_bytes,

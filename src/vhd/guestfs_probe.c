@@ -98,7 +98,7 @@ static uint64_t next_link(const uint8_t *sector, uint64_t extended_start)
 {
 	if (sector[MBR_SIGNATURE] != 0x55 || sector[MBR_SIGNATURE + 1] != 0xaa)
 		return 0;
-	for (unsigned i = 0; i < 4; i++) {
+	for (size_t i = 0; i < 4; i++) {
 		const uint8_t *entry = sector + MBR_ENTRIES + i * MBR_ENTRY_BYTES;
 
 		if (is_extended(entry) && get_le32(entry + 8))
@@ -146,7 +146,7 @@ static enum err copy_mbr(const struct image *image, struct err_why *why)
 
 	if (e || mbr[MBR_SIGNATURE] != 0x55 || mbr[MBR_SIGNATURE + 1] != 0xaa)
 		return e;
-	for (unsigned i = 0; !e && i < 4; i++) {
+	for (size_t i = 0; !e && i < 4; i++) {
 		const uint8_t *entry = mbr + MBR_ENTRIES + i * MBR_ENTRY_BYTES;
 
 		if (is_extended(entry))

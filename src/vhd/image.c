@@ -176,25 +176,15 @@ static enum err open_leaf(const char *path, const struct vhd_open_opts *opts,
 	unsigned flags =
 	    (opts->writable ? FILE_OPEN_RDWR : 0) | (opts->direct ? FILE_OPEN_DIRECT : 0);
 	enum file_lock lock = opts->writable ? FILE_LOCK_WRITE : FILE_LOCK_READ;
-	struct vhd_layer *layer;
 	enum err e = opts->writable ? intent_replay(ns, path, why) : ERR_OK;
 
 	if (!e)
 		e = merge_settle(ns, path, opts->writable, why);
 	if (!e)
-		e = layer_open(ns, path, flags, &layer, why);
-	if (e) {
+		e = layer_open(ns, path, flags, opts->no_lock ? FILE_UNLOCKED : lock, out, why);
+	if (e)
 		err_context(why, "%s", path);
-		return e;
-	}
-	if (!opts->no_lock)
-		e = file_lock(layer->file, lock, why);
-	if (e) {
-		layer_close(layer, NULL);
-		return e;
-	}
-	*out = layer;
-	return ERR_OK;
+	return e;
 }
 
 static enum err set_up(struct image *image, uint64_t map_budget_bytes, struct err_why *why)
@@ -271,7 +261,7 @@ void vhd_get_usage(struct disk *disk, struct vhd_usage *out)
 	    .map_bytes = image->owner.used_bytes + image->chain.bat.bytes,
 	    .map_budget_bytes = image->owner.budget_bytes + image->chain.bat.budget_bytes,
 	    .syncs = image->syncs + (image->leaf ? image->leaf->space.syncs : 0),
-	    .blocks_allocated = image->leaf ? image->leaf->allocated : 0,
+	    .blocks_allocated = image->leaf ? image->leaf->taken : 0,
 	    .flushes = image->flushes,
 	};
 	pthread_mutex_unlock(&image->lock);

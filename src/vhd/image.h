@@ -72,7 +72,7 @@ struct image {
 	struct op *flush_waiting, *flush_last; /* for the next one, oldest first */
 	bool flush_posted;                     /* which is on its way to another queue */
 
-	uint64_t syncs; /* by flushes; changes only while `flushing` or with the lock */
+	_Atomic uint64_t syncs; /* by flushes */
 	uint64_t flushes;
 };
 

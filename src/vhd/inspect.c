@@ -130,11 +130,12 @@ enum err vhd_inspect(const char *path, const struct vhd_open_opts *opts, struct 
 	struct vhd_layer *layer, *parent;
 
 	opts = or_default(opts);
-	enum err e = layer_open(opts->ns ? opts->ns : &file_ns_posix, path, 0, &layer, why);
+	enum err e =
+	    layer_open(opts->ns ? opts->ns : &file_ns_posix, path, 0, FILE_UNLOCKED, &layer, why);
 	if (!e) {
 		e = describe(layer, out, why);
 		if (!e && out->type == VHD_DIFFERENCING &&
-		    !parent_open(layer, opts, true, 0, &parent, &out->parent_why)) {
+		    !parent_open(layer, opts, true, 0, FILE_UNLOCKED, &parent, &out->parent_why)) {
 			out->parent_path = strdup(parent->path);
 			layer_close(parent, NULL);
 		}
@@ -176,7 +177,8 @@ enum err vhd_inspect_chain(const char *path, const struct vhd_open_opts *opts,
 	struct vhd_chain chain;
 
 	opts = or_default(opts);
-	enum err e = layer_open(opts->ns ? opts->ns : &file_ns_posix, path, 0, &leaf, why);
+	enum err e =
+	    layer_open(opts->ns ? opts->ns : &file_ns_posix, path, 0, FILE_UNLOCKED, &leaf, why);
 	if (e) {
 		err_context(why, "%s", path);
 		return e;

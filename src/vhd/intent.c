@@ -91,6 +91,8 @@ static enum err decode(const char *path, uint8_t *rec, uint64_t len, struct inte
 	if (get_le32(rec + 8) != 1 || count == 0 || count > INTENT_MAX_WRITES)
 		return damaged(path, "unknown version, or a count out of range", why);
 
+	if (len < HEAD_BYTES + (uint64_t)count * ENTRY_BYTES + 8)
+		return damaged(path, "cut short", why);
 	*out = (struct intent){.count = count, .size_bytes = get_le64(rec + 32)};
 	memcpy(out->uuid.b, rec + 16, 16);
 	uint64_t at = HEAD_BYTES + (uint64_t)count * ENTRY_BYTES;

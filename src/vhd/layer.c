@@ -195,8 +195,8 @@ static enum err find_intent(struct vhd_layer *layer, struct file_ns *ns, struct 
 	return ERR_OK;
 }
 
-enum err layer_open(struct file_ns *ns, const char *path, unsigned flags, struct vhd_layer **out,
-		    struct err_why *why)
+enum err layer_open(struct file_ns *ns, const char *path, unsigned flags, enum file_lock lock,
+		    struct vhd_layer **out, struct err_why *why)
 {
 	struct vhd_layer *layer = calloc(1, sizeof(*layer));
 
@@ -205,6 +205,8 @@ enum err layer_open(struct file_ns *ns, const char *path, unsigned flags, struct
 		return err_set(why, ERR_NOMEM, "out of memory");
 	}
 	enum err e = file_ns_open(ns, path, flags, &layer->file, why);
+	if (!e && lock != FILE_UNLOCKED)
+		e = file_lock(layer->file, lock, why);
 	if (!e)
 		e = file_get_info(layer->file, &layer->info, why);
 	if (!e)

@@ -44,11 +44,12 @@ struct vhd_layer {
 };
 
 /*
- * Open and validate footer and header; reads a few sectors, takes no lock, changes nothing.
- * `flags` as for file_ns_open. On error nothing stays open.
+ * Open, lock, then read and validate footer and header; changes nothing. `flags` as for
+ * file_ns_open. The lock comes first, so that what is read is what the lock protects. On error
+ * nothing stays open.
  */
-enum err layer_open(struct file_ns *ns, const char *path, unsigned flags, struct vhd_layer **out,
-		    struct err_why *why);
+enum err layer_open(struct file_ns *ns, const char *path, unsigned flags, enum file_lock lock,
+		    struct vhd_layer **out, struct err_why *why);
 /* NULL is allowed. */
 enum err layer_close(struct vhd_layer *layer, struct err_why *why);
 

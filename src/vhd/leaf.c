@@ -252,6 +252,7 @@ static enum err take_slot(struct leaf *leaf, struct pend *pend, struct err_why *
 	pend->entry = entry;
 	pend->live = false;
 	leaf->allocated++;
+	leaf->taken++;
 	return ERR_OK;
 }
 

@@ -52,7 +52,8 @@ struct leaf {
 	uint64_t bitmap_bytes_held;
 	bool has_batmap; /* to be made invalid by the first publish */
 	struct space space;
-	uint64_t allocated; /* blocks, for vhd_get_usage */
+	uint64_t allocated; /* blocks there are */
+	uint64_t taken;     /* blocks allocated since open */
 };
 
 /* Read and check the whole BAT (entries inside the file, disjoint), set up the rest. */

@@ -6,16 +6,28 @@
 
 #include "util/bytes.h"
 #include "util/utf16.h"
+#include "util/utf8.h"
 
 static bool code_is(const struct vhd_locator_entry *entry, const char *code)
 {
 	return memcmp(entry->code, code, 4) == 0;
 }
 
-static bool is_ascii(const uint8_t *bytes, uint32_t len)
+/* ASCII, or UTF-8 where that may stand; NULs only at the end. `bytes` is terminated. */
+static bool is_narrow_text(const uint8_t *bytes, uint32_t len, bool utf8)
 {
-	for (uint32_t i = 0; i < len; i++) {
-		if (bytes[i] >= 0x80)
+	const char *p = (const char *)bytes;
+
+	while (*p) {
+		uint32_t c;
+		unsigned taken = utf8_decode(p, &c);
+
+		if (!taken || (c >= 0x80 && !utf8))
+			return false;
+		p += taken;
+	}
+	for (uint32_t i = (uint32_t)(p - (const char *)bytes); i < len; i++) {
+		if (bytes[i])
 			return false;
 	}
 	return true;
@@ -39,6 +51,15 @@ static enum err check_place(const struct vhd_layer *layer, unsigned slot, struct
 		return err_set(why, ERR_CORRUPT,
 			       "parent locator %u: 0x%llx + %u bytes is not between the footers",
 			       slot, (unsigned long long)entry->off_bytes, entry->len_bytes);
+	const struct vhd_header *h = &layer->header;
+	if (ranges_overlap(entry->off_bytes, entry->len_bytes, layer->footer.data_off,
+			   HEADER_BYTES) ||
+	    ranges_overlap(entry->off_bytes, entry->len_bytes, h->bat_off,
+			   vhd_bat_bytes(h->max_entries)))
+		return err_set(
+		    why, ERR_CORRUPT,
+		    "parent locator %u: 0x%llx + %u bytes overlaps the header or the BAT", slot,
+		    (unsigned long long)entry->off_bytes, entry->len_bytes);
 	return ERR_OK;
 }
 
@@ -58,7 +79,7 @@ static enum err decode_path(const struct vhd_locator_entry *entry, unsigned slot
 	if (wide) {
 		ok = utf16_to_utf8(raw, len, UTF16_LE, true, path, room);
 	} else {
-		ok = is_ascii(raw, len) || code_is(entry, "MacX");
+		ok = is_narrow_text(raw, len, code_is(entry, "MacX"));
 		memcpy(path, raw, (size_t)len + 1);
 	}
 	if (!ok || !*path) {

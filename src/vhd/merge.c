@@ -129,7 +129,7 @@ static enum err survey(struct merge *m, const char *child, const char *into, str
 	struct vhd_layer *leaf;
 	struct vhd_chain chain;
 	unsigned ancestor;
-	enum err e = layer_open(m->ns, child, 0, &leaf, why);
+	enum err e = layer_open(m->ns, child, 0, FILE_UNLOCKED, &leaf, why);
 
 	if (e) {
 		err_context(why, "%s", child);
@@ -260,7 +260,7 @@ static enum err open_span(const struct merge *m, bool lock, struct disk **out, s
 {
 	struct vhd_layer *leaf;
 	struct vhd_chain chain;
-	enum err e = layer_open(m->ns, m->path[0], 0, &leaf, why);
+	enum err e = layer_open(m->ns, m->path[0], 0, FILE_UNLOCKED, &leaf, why);
 
 	if (!e)
 		e = chain_open(leaf, m->opts, false, &chain, why);
@@ -287,15 +287,10 @@ static enum err open_ancestor(const struct merge *m, struct disk **out, struct e
 	struct vhd_layer *layer;
 	struct vhd_chain chain;
 	unsigned flags = FILE_OPEN_RDWR | (opts.direct ? FILE_OPEN_DIRECT : 0);
-	enum err e = layer_open(m->ns, m->into, flags, &layer, why);
+	enum err e = layer_open(m->ns, m->into, flags, FILE_LOCK_WRITE, &layer, why);
 
 	if (e)
 		return e;
-	e = file_lock(layer->file, FILE_LOCK_WRITE, why);
-	if (e) {
-		layer_close(layer, NULL);
-		return e;
-	}
 	opts.parent = NULL;
 	e = chain_open(layer, &opts, true, &chain, why);
 	return e ? e : image_new(&chain, true, opts.map_budget_bytes, out, why);

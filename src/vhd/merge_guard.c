@@ -70,7 +70,7 @@ static bool is_disk(struct file_ns *ns, const char *path, const struct guid *uui
 {
 	struct vhd_layer *layer;
 
-	if (layer_open(ns, path, 0, &layer, NULL))
+	if (layer_open(ns, path, 0, FILE_UNLOCKED, &layer, NULL))
 		return false;
 	bool same = guid_equal(&layer->footer.uuid, uuid);
 	layer_close(layer, NULL);
@@ -146,7 +146,7 @@ static bool child_is_there(struct file_ns *ns, const char *ancestor, const struc
 {
 	char *path = merge_note_path(note, ancestor, 0);
 	struct vhd_layer *layer;
-	enum err e = path ? layer_open(ns, path, 0, &layer, NULL) : ERR_NOMEM;
+	enum err e = path ? layer_open(ns, path, 0, FILE_UNLOCKED, &layer, NULL) : ERR_NOMEM;
 	bool there = e != ERR_NOENT;
 
 	if (!e) {
@@ -180,7 +180,7 @@ enum err merge_settle(struct file_ns *ns, const char *path, bool writable, struc
 
 	if (e)
 		return e == ERR_NOENT ? ERR_OK : e;
-	e = layer_open(ns, path, 0, &layer, why);
+	e = layer_open(ns, path, 0, FILE_UNLOCKED, &layer, why);
 	if (!e) {
 		struct guid uuid = layer->footer.uuid;
 

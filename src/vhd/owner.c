@@ -187,11 +187,10 @@ static enum err take_layer_block(struct resolve *r, unsigned n, uint64_t at, uin
 	return ERR_OK;
 }
 
-static enum err take_layer(struct resolve *r, unsigned n, struct err_why *why)
+/* What layer n has of the block before disk sector `end`. */
+static enum err take_layer(struct resolve *r, unsigned n, uint64_t end, struct err_why *why)
 {
 	struct vhd_layer *layer = r->map->chain->layer[n];
-	uint64_t layer_sectors = layer->size_bytes / DISK_SECTOR;
-	uint64_t end = min_u64(r->first_sector + r->sectors, layer_sectors);
 
 	if (r->first_sector >= end)
 		return ERR_OK;
@@ -223,11 +222,17 @@ static void start(struct resolve *r, struct owner_map *map, uint32_t block)
 	memset(map->undecided, 0xff, map->block_sectors / 8);
 }
 
-/* Walk the layers [0, top) from the top until every sector has an owner. */
+/*
+ * Walk the layers [0, top) from the top until every sector has an owner. A child was made from a
+ * disk that ended where its parent ends: what lies below a smaller parent never shows.
+ */
 static enum err walk(struct resolve *r, unsigned top, struct err_why *why)
 {
+	uint64_t end = r->first_sector + r->sectors;
+
 	for (unsigned n = top; n-- > 0 && r->left;) {
-		enum err e = take_layer(r, n, why);
+		end = min_u64(end, r->map->chain->layer[n]->size_bytes / DISK_SECTOR);
+		enum err e = take_layer(r, n, end, why);
 
 		if (e)
 			return e;
@@ -360,8 +365,10 @@ static void push(struct owner_run *out, uint32_t *count, struct owner_run run)
 void owner_assign(struct owner_map *map, uint32_t idx, uint32_t first, uint32_t n, uint32_t layer,
 		  uint64_t off_bytes)
 {
-	struct owner_block *block = block_slot(map, idx);
+	struct owner_block *block;
 
+	make_room(map); /* writing splits runs, so it can outgrow the budget like resolving can */
+	block = block_slot(map, idx);
 	if (!block || !block->count)
 		return; /* not known: the next touch resolves it from the leaf's new state */
 	const struct owner_run *old = block->count > 1 ? block->many : &block->one;

@@ -75,7 +75,7 @@ static enum err find_parent(struct vhd_layer *child, const struct vhd_open_opts 
 	enum err e =
 	    opts->ignore_id_mismatch && !lookup.parent
 		? err_set(why, ERR_USAGE, "a parent of any UUID can only be taken when it is named")
-		: parent_open(child, &lookup, true, 0, out, why);
+		: parent_open(child, &lookup, true, 0, FILE_UNLOCKED, out, why);
 	free(search);
 	free(folder);
 	return e;
@@ -109,7 +109,7 @@ static enum err check_loop(const struct vhd_layer *child, struct vhd_layer *pare
 				    parent->path, VHD_MAX_DEPTH);
 		if (e || at->footer.type != VHD_DIFFERENCING)
 			break;
-		if (parent_open(at, open_opts, false, 0, &next, NULL))
+		if (parent_open(at, open_opts, false, 0, FILE_UNLOCKED, &next, NULL))
 			break;
 		if (at != parent)
 			layer_close(at, NULL);

@@ -132,14 +132,13 @@ static void getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 static void setattr(fuse_req_t fuse, fuse_ino_t ino, struct stat *attr, int to_set,
 		    struct fuse_file_info *fi)
 {
+	const int fixed = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
 	const struct node *node = node_of(fuse, ino);
+	bool resizes = (to_set & FUSE_SET_ATTR_SIZE) && (attr->st_size || fi);
 
 	if (!node)
 		fuse_reply_err(fuse, ENOENT);
-	else if (to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
-		fuse_reply_err(fuse, EPERM);
-	else if ((to_set & FUSE_SET_ATTR_SIZE) && (uint64_t)attr->st_size != node->size_bytes &&
-		 (attr->st_size || fi))
+	else if ((to_set & fixed) || (resizes && (uint64_t)attr->st_size != node->size_bytes))
 		fuse_reply_err(fuse, EPERM);
 	else
 		reply_attr(fuse, ino);
@@ -457,23 +456,33 @@ static enum err find_state(const struct node *node, uint64_t off, enum disk_exte
 	return ERR_OK;
 }
 
+/* The errno of the answer, or 0 and the place. */
+static int seek(const struct node *node, uint64_t off, int whence, uint64_t *found)
+{
+	struct err_why why = {0};
+
+	*found = off;
+	if (off >= node->size_bytes)
+		return ENXIO;
+	if (whence != SEEK_DATA && whence != SEEK_HOLE)
+		return EINVAL;
+	if (node->kind == NODE_TEXT)
+		*found = whence == SEEK_DATA ? off : node->size_bytes;
+	else if (find_state(node, off, whence == SEEK_DATA ? EXTENT_DATA : EXTENT_ZERO, found,
+			    &why))
+		return err_errno(why.code);
+	return whence == SEEK_DATA && *found == node->size_bytes ? ENXIO : 0;
+}
+
 static void lseek_node(fuse_req_t fuse, fuse_ino_t ino, off_t off, int whence,
 		       struct fuse_file_info *fi)
 {
-	const struct node *node = node_of(fuse, ino);
-	struct err_why why = {0};
-	uint64_t found = 0;
+	uint64_t found;
+	int sys_errno = seek(node_of(fuse, ino), (uint64_t)off, whence, &found);
 
 	(void)fi;
-	if (node->kind != NODE_RANGE || (whence != SEEK_DATA && whence != SEEK_HOLE))
-		fuse_reply_err(fuse, EINVAL);
-	else if (off < 0 || (uint64_t)off >= node->size_bytes)
-		fuse_reply_err(fuse, ENXIO);
-	else if (find_state(node, (uint64_t)off, whence == SEEK_DATA ? EXTENT_DATA : EXTENT_ZERO,
-			    &found, &why))
-		fuse_reply_err(fuse, err_errno(why.code));
-	else if (whence == SEEK_DATA && found == node->size_bytes)
-		fuse_reply_err(fuse, ENXIO);
+	if (sys_errno)
+		fuse_reply_err(fuse, sys_errno);
 	else
 		fuse_reply_lseek(fuse, (off_t)found);
 }

@@ -3,10 +3,10 @@
 
 #include <stdlib.h>
 
-#define PAGE_BYTES 4096u
+#define PAGE_BYTES ((size_t)4096)
 
 /* Small: a random read. Large: the largest request there is, with its headers and both edges. */
-static const size_t class_bytes[POOL_CLASSES] = {4 * PAGE_BYTES, (1u << 20) + 2 * PAGE_BYTES};
+static const size_t class_bytes[POOL_CLASSES] = {4 * PAGE_BYTES, 258 * PAGE_BYTES};
 /* How many are kept for later. */
 static const unsigned class_keep[POOL_CLASSES] = {256, 32};
 

@@ -81,7 +81,7 @@ uint64_t tree_lookup(const struct tree *tree, uint64_t parent, const char *name)
 	uint64_t ino = 0;
 
 	while ((ino = tree_next_child(tree, parent, ino))) {
-		if (!strcmp(tree_node(tree, ino)->name, name))
+		if (!strcmp(tree->node[ino - 1].name, name))
 			break;
 	}
 	return ino;

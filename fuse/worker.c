@@ -7,10 +7,11 @@
 #include <linux/fuse.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "block/queue.h"
@@ -19,9 +20,16 @@
 #include "util/bytes.h"
 
 #define QUEUE_DEPTH 128
-/* Requests read before the disk gets its turn: enough to submit many at once. */
+/*
+ * Requests read before the disk gets its turn: enough to submit many small ones at once, and few
+ * enough that large ones are left for the other threads.
+ */
 #define BATCH         32
+#define BATCH_BYTES   (256u << 10)
 #define REQUESTS_KEPT 128
+/* How long to look out for a request, and how soon after the last one it must have come. */
+#define SPIN_NS  50000u
+#define QUICK_NS 100000u
 
 struct worker {
 	struct workers *set;
@@ -34,6 +42,8 @@ struct worker {
 	struct request *free_requests;
 	unsigned requests_kept;
 	unsigned live;       /* requests that are not freed */
+	bool one_by_one;     /* how requests have come of late */
+	size_t batch_bytes;  /* of the buffers and messages of the batch being received */
 	bool ended;          /* the kernel has ended the connection, or workers_stop was called */
 	struct err_why *why; /* of workers_start, while it waits */
 };
@@ -42,7 +52,8 @@ struct workers {
 	struct fuse_session *session;
 	int stop_fd; /* eventfd; never read: all threads see it */
 	int ended_fd;
-	sem_t started; /* posted by each thread once it serves, or has failed */
+	atomic_bool spinning; /* one of the threads is */
+	sem_t started;        /* posted by each thread once it serves, or has failed */
 	unsigned count;
 	struct worker worker[];
 };
@@ -76,6 +87,7 @@ struct request *request_new(struct fuse_req *fuse, size_t room)
 
 	if (!req || !room)
 		return req;
+	self->batch_bytes += room;
 	req->buffer = pool_get(&self->pool, room);
 	if (!req->buffer) {
 		request_free(req);
@@ -151,24 +163,61 @@ static void disconnected(struct worker *w)
 
 static void receive(struct worker *w)
 {
-	for (unsigned i = 0; i < BATCH; i++) {
+	unsigned count = 0;
+
+	w->batch_bytes = 0;
+	while (count < BATCH && w->batch_bytes < BATCH_BYTES) {
 		struct fuse_buf buf = {.mem = message_start(w->message)};
 		ssize_t n = channel_read(w->fd, buf.mem);
 
 		if (n < 0)
 			disconnected(w);
 		if (n <= 0)
-			return;
+			break;
+		count++;
 		buf.size = (size_t)n;
+		w->batch_bytes += buf.size;
 		fuse_session_process_buf(w->set->session, &buf);
 	}
+	if (count > 1)
+		w->one_by_one = false;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/*
+ * Who waits for each answer before asking again has the next request ready sooner than a CPU can be
+ * woken. So while requests come one by one and quickly, one thread looks out for the next for a
+ * moment before it sleeps.
+ */
+static int wait_for_events(struct worker *w, struct epoll_event *events, int room)
+{
+	uint64_t start = now_ns();
+	int n = 0;
+
+	if (w->one_by_one && !atomic_exchange(&w->set->spinning, true)) {
+		do
+			n = epoll_wait(w->epoll_fd, events, room, 0);
+		while (!n && now_ns() - start < SPIN_NS);
+		atomic_store(&w->set->spinning, false);
+	}
+	if (!n)
+		n = epoll_wait(w->epoll_fd, events, room, -1);
+	w->one_by_one = now_ns() - start < QUICK_NS;
+	return n;
 }
 
 static void serve(struct worker *w)
 {
 	while (!w->ended || w->live) {
 		struct epoll_event events[3];
-		int n = epoll_wait(w->epoll_fd, events, ARRAY_LEN(events), -1);
+		int n = wait_for_events(w, events, ARRAY_LEN(events));
 
 		for (int i = 0; i < n; i++) {
 			if (events[i].data.fd == w->set->stop_fd)

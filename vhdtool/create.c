@@ -39,6 +39,7 @@ static int plan(const struct create_args *args, struct guid *uuid, struct vhd_cr
 					      VHD_DIFFERENCING};
 	enum vhd_type type = types[args->type];
 
+	*out = (struct vhd_create_opts){0};
 	if (!args->type && args->common.parent)
 		type = VHD_DIFFERENCING;
 	if (!args->type && args->azure)

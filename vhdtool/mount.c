@@ -25,17 +25,15 @@ static const struct opt umount_opts[] = {{0}};
 /* vhdmount beside this program, else its bare name, which execvp looks up in PATH. */
 static const char *find_vhdmount(char out[PATH_MAX])
 {
-	ssize_t n = readlink("/proc/self/exe", out, PATH_MAX - sizeof("vhdmount"));
-	char *slash;
+	static const char name[] = "vhdmount";
+	ssize_t length = readlink("/proc/self/exe", out, PATH_MAX - sizeof(name));
 
-	if (n < 0)
-		return "vhdmount";
-	out[n] = 0;
-	slash = strrchr(out, '/');
-	if (!slash)
-		return "vhdmount";
-	strcpy(slash + 1, "vhdmount");
-	return access(out, X_OK) ? "vhdmount" : out;
+	while (length > 0 && out[length - 1] != '/')
+		length--;
+	if (length <= 0)
+		return name;
+	memcpy(out + length, name, sizeof(name));
+	return access(out, X_OK) ? name : out;
 }
 
 static int become(const char *program, const char *const *argv, bool dry_run)

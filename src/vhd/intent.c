@@ -229,7 +229,17 @@ enum err intent_commit(struct file_ns *ns, const char *path, struct file *file,
 	return e;
 }
 
-/* Every sector still holds what it did before, or what it is to hold. */
+/* Byte by byte, because applying the record may have been cut off inside a sector. */
+static bool is_old_or_new(const uint8_t *now, const uint8_t *before, const uint8_t *after)
+{
+	for (unsigned i = 0; i < DISK_SECTOR; i++) {
+		if (now[i] != before[i] && now[i] != after[i])
+			return false;
+	}
+	return true;
+}
+
+/* Every sector still holds what it did before, or what it is to hold, or a torn mix of them. */
 static enum err is_current(struct file *file, const struct intent *intent,
 			   const uint8_t *const *old, bool *current, struct err_why *why)
 {
@@ -245,8 +255,7 @@ static enum err is_current(struct file *file, const struct intent *intent,
 
 			if (e)
 				return e;
-			*current = memcmp(now, old[i] + s, DISK_SECTOR) == 0 ||
-				   memcmp(now, w->data + s, DISK_SECTOR) == 0;
+			*current = is_old_or_new(now, old[i] + s, w->data + s);
 		}
 	}
 	return ERR_OK;

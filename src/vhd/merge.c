@@ -3,11 +3,12 @@
 /*
  * W17: a child, and what is between it and an ancestor (the *span*), is folded into the ancestor.
  *
- *   grow the ancestor -> note, B -> copy what the span holds, B -> mark the note, B ->
+ *   note, B -> grow the ancestor -> copy what the span holds, B -> mark the note, B ->
  *   tell the child's children -> remove the child, B -> merge_finish
  *
- * merge_guard.h says how each state in between opens. Asking again does the copying again, which
- * changes nothing that is right already.
+ * The note comes before the growing, so that the ancestor never shows by itself that something was
+ * begun. merge_guard.h says how each state in between opens. Asking again does the copying again,
+ * which changes nothing that is right already.
  *
  * Children of the child go on as children of the ancestor: those that are found - beside a file
  * that takes part, or in opts->search - are locked before anything changes and relinked; all of
@@ -37,7 +38,7 @@ struct merge {
 	char *into;
 	uint64_t into_bytes; /* size of its disk */
 	struct merge_note note;
-	bool resumed;             /* there is such a note already */
+	bool noted;               /* there is such a note already */
 	struct edit **grandchild; /* locked */
 	unsigned grandchildren;
 };
@@ -113,7 +114,7 @@ static enum err check_notes(struct merge *m, const struct vhd_chain *chain, unsi
 		live = guid_equal(&found.ancestor, &layer->footer.uuid);
 		same = n == ancestor && guid_equal(&found.child, &m->note.child) &&
 		       found.count == m->note.count;
-		m->resumed |= live && same && found.child_bytes == m->note.child_bytes;
+		m->noted |= live && same && found.child_bytes == m->note.child_bytes;
 		merge_note_free(&found);
 		if (live && !same)
 			return err_set(why, ERR_REFUSED,
@@ -308,7 +309,16 @@ static enum err replay_intents(const struct merge *m, struct err_why *why)
 	return e;
 }
 
-static enum err grow_ancestor(const struct merge *m, struct err_why *why)
+/* The ancestor is locked by now: nobody else finds a note that nothing follows. */
+static enum err begin(struct merge *m, struct err_why *why)
+{
+	enum err e = m->noted ? ERR_OK : merge_note_write(m->ns, m->into, &m->note, why);
+
+	m->noted |= !e;
+	return e;
+}
+
+static enum err grow_ancestor(struct merge *m, struct err_why *why)
 {
 	struct vhd_open_opts opts = *m->opts;
 	struct edit *edit;
@@ -320,6 +330,8 @@ static enum err grow_ancestor(const struct merge *m, struct err_why *why)
 	if (e)
 		return e;
 	e = resize_check_growth(edit, &opts, m->note.child_bytes, why);
+	if (!e)
+		e = begin(m, why);
 	if (!e)
 		e = resize_edit(edit, m->ns, m->note.child_bytes, NULL, why);
 	enum err closed = edit_close(edit, e ? NULL : why);
@@ -340,7 +352,7 @@ static enum err relink_grandchildren(const struct merge *m, struct err_why *why)
 	return e;
 }
 
-static enum err copy_into(const struct merge *m, struct disk *span, struct progress *progress,
+static enum err copy_into(struct merge *m, struct disk *span, struct progress *progress,
 			  uint64_t *copied, struct err_why *why)
 {
 	struct disk *into;
@@ -348,13 +360,12 @@ static enum err copy_into(const struct merge *m, struct disk *span, struct progr
 
 	if (e)
 		return e;
-	if (!m->resumed)
-		e = merge_note_write(m->ns, m->into, &m->note, why);
+	e = begin(m, why);
 	if (!e)
 		e = merge_copy_bytes(span, copied, why);
 	if (!e)
 		e = merge_copy(span, into, *copied, progress, why);
-	enum err closed = disk_close(into, e ? NULL : why);
+	enum err closed = disk_close(into, e ? NULL : why); /* flushes */
 	return e ? e : closed;
 }
 

@@ -153,7 +153,7 @@ static enum err copy_all(struct copy *copy, struct carrier *carriers, struct err
 		queue_wait(copy->queue);
 	if (copy->err && why)
 		*why = copy->why;
-	return copy->err ? copy->err : disk_flush(copy->into, copy->queue, why);
+	return copy->err;
 }
 
 enum err merge_copy(struct disk *from, struct disk *into, uint64_t total_bytes,

@@ -16,7 +16,8 @@
 /* How many bytes that is; reads metadata alone. */
 enum err merge_copy_bytes(struct disk *from, uint64_t *bytes, struct err_why *why);
 
-/* `total_bytes` is for `progress`. Ends with a flush of `into`. After an error a part is copied. */
+/* `total_bytes` is for `progress`. Flushing `into` is the caller's. After an error a part is
+ * copied. */
 enum err merge_copy(struct disk *from, struct disk *into, uint64_t total_bytes,
 		    struct progress *progress, struct err_why *why);
 

@@ -231,13 +231,11 @@ enum err merge_note_load(struct file_ns *ns, const char *ancestor, struct merge_
 }
 
 /* ERR_OK when there is no such file, and then nothing in `why`. */
-static enum err unlink_if_there(struct file_ns *ns, const char *name, bool *was_there,
-				struct err_why *why)
+static enum err unlink_if_there(struct file_ns *ns, const char *name, struct err_why *why)
 {
 	struct err_why here = {0};
 	enum err e = file_ns_unlink(ns, name, &here);
 
-	*was_there = !e;
 	if (e == ERR_NOENT)
 		return ERR_OK;
 	if (e && why)
@@ -249,8 +247,7 @@ static enum err write_file(struct file_ns *ns, const char *name, const uint8_t *
 			   struct err_why *why)
 {
 	struct file *file;
-	bool was_there;
-	enum err e = unlink_if_there(ns, name, &was_there, why);
+	enum err e = unlink_if_there(ns, name, why);
 
 	if (!e)
 		e = file_ns_open(ns, name, FILE_OPEN_CREATE, &file, why);
@@ -306,11 +303,8 @@ enum err merge_note_mark(struct file_ns *ns, const char *ancestor, struct err_wh
 enum err merge_note_remove(struct file_ns *ns, const char *ancestor, struct err_why *why)
 {
 	char *name = note_path(ancestor, MERGE_NOTE_SUFFIX);
-	bool was_there = false;
-	enum err e = name ? unlink_if_there(ns, name, &was_there, why) : no_memory(why);
+	enum err e = name ? unlink_if_there(ns, name, why) : no_memory(why);
 
-	if (!e && was_there)
-		e = file_ns_sync_dir(ns, name, why);
 	free(name);
 	return e;
 }

@@ -45,7 +45,10 @@ enum err merge_note_mark(struct file_ns *ns, const char *ancestor, struct err_wh
 /* ERR_NOENT: none, or a damaged one. Free what is found. */
 enum err merge_note_load(struct file_ns *ns, const char *ancestor, struct merge_note *out,
 			 struct err_why *why);
-/* ERR_OK when there is none. Durable on return. */
+/*
+ * ERR_OK when there is none. Not durable, and need not be: one that comes back is of an ancestor
+ * that has another UUID by then, and finishing it again does nothing.
+ */
 enum err merge_note_remove(struct file_ns *ns, const char *ancestor, struct err_why *why);
 void merge_note_free(struct merge_note *note);
 

@@ -164,6 +164,37 @@ static enum err no_memory(struct err_why *why)
 	return err_set(why, ERR_NOMEM, "out of memory");
 }
 
+/*
+ * Payload of an image with an intent record that is still to be replayed: rare and small enough to
+ * be read here and now, with the record's bytes put over it.
+ */
+static enum err read_overlaid(struct op *op, struct vhd_layer *layer, uint64_t file_off,
+			      uint64_t disk_off, uint64_t len, struct err_why *why)
+{
+	const struct disk_req *req = op->req;
+	uint8_t *bytes = malloc(len);
+	struct iovec *part = malloc(req->iov_count * sizeof(*part));
+	enum err e = bytes && part ? ERR_OK : no_memory(why);
+
+	if (!e)
+		e = layer_read_meta(layer, EV_DATA, bytes, file_off, len, why);
+	if (!e)
+		iov_scatter(
+		    part, iov_slice(req->iov, req->iov_count, disk_off - req->off_bytes, len, part),
+		    bytes);
+	free(part);
+	free(bytes);
+	return e;
+}
+
+static enum err read_layer(struct op *op, struct vhd_layer *layer, uint64_t file_off,
+			   uint64_t disk_off, uint64_t len, struct err_why *why)
+{
+	if (layer->intent)
+		return read_overlaid(op, layer, file_off, disk_off, len, why);
+	return op_add_part(op, FILE_READ, layer, file_off, disk_off, len) ? ERR_OK : no_memory(why);
+}
+
 static enum err read_run(struct op *op, uint32_t layer, uint64_t file_off, uint64_t disk_off,
 			 uint64_t len, struct err_why *why)
 {
@@ -173,9 +204,7 @@ static enum err read_run(struct op *op, uint32_t layer, uint64_t file_off, uint6
 		iov_zero_range(req->iov, req->iov_count, disk_off - req->off_bytes, len);
 		return ERR_OK;
 	}
-	return op_add_part(op, FILE_READ, op->image->chain.layer[layer], file_off, disk_off, len)
-		   ? ERR_OK
-		   : no_memory(why);
+	return read_layer(op, op->image->chain.layer[layer], file_off, disk_off, len, why);
 }
 
 static enum err read_block(struct op *op, uint32_t block, uint32_t first, uint32_t count,
@@ -266,15 +295,16 @@ static enum err write_block(struct op *op, uint32_t block, uint32_t first, uint3
 
 static enum err map_fixed(struct op *op, struct err_why *why)
 {
-	static const enum file_op kind[] = {
-	    [DISK_READ] = FILE_READ, [DISK_WRITE] = FILE_WRITE, [DISK_ZERO] = FILE_ZERO};
 	const struct disk_req *req = op->req;
+	struct vhd_layer *layer = chain_leaf(&op->image->chain);
+	enum file_op kind = req->op == DISK_WRITE ? FILE_WRITE : FILE_ZERO;
 
 	/* A fixed disk is preallocated and stays so: a trim is allowed to do nothing. */
 	if (req->op == DISK_TRIM || !req->len_bytes)
 		return ERR_OK;
-	return op_add_part(op, kind[req->op], chain_leaf(&op->image->chain), req->off_bytes,
-			   req->off_bytes, req->len_bytes)
+	if (req->op == DISK_READ)
+		return read_layer(op, layer, req->off_bytes, req->off_bytes, req->len_bytes, why);
+	return op_add_part(op, kind, layer, req->off_bytes, req->off_bytes, req->len_bytes)
 		   ? ERR_OK
 		   : no_memory(why);
 }

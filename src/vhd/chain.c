@@ -55,6 +55,23 @@ static void reverse(struct vhd_chain *chain)
 	}
 }
 
+/*
+ * Only now, when it is known not to be a file of the chain (our own lock would exclude us). Who
+ * wrote to it since we read it has changed its size, or nothing a reader keeps.
+ */
+static enum err lock_parent(struct vhd_layer *parent, struct err_why *why)
+{
+	struct file_info now;
+	enum err e = file_lock(parent->file, FILE_LOCK_READ, why);
+
+	if (!e)
+		e = file_get_info(parent->file, &now, why);
+	if (!e && now.size_bytes != parent->info.size_bytes && !parent->intent)
+		e = err_set(why, ERR_LOCKED, "%s: it was being written while it was opened",
+			    parent->path);
+	return e;
+}
+
 static enum err open_parents(struct vhd_chain *chain, const struct vhd_open_opts *opts, bool lock,
 			     struct err_why *why)
 {
@@ -66,13 +83,14 @@ static enum err open_parents(struct vhd_chain *chain, const struct vhd_open_opts
 
 		if (child->footer.type != VHD_DIFFERENCING)
 			return ERR_OK;
-		enum err e = parent_open(child, opts, chain->count == 1, flags,
-					 lock ? FILE_LOCK_READ : FILE_UNLOCKED, &parent, why);
+		enum err e = parent_open(child, opts, chain->count == 1, flags, &parent, why);
 		if (e) {
 			err_context(why, "%s", child->path);
 			return e;
 		}
 		e = check_new(chain, parent, why);
+		if (!e && lock)
+			e = lock_parent(parent, why);
 		if (e) {
 			layer_close(parent, NULL);
 			return e;
@@ -104,6 +122,17 @@ enum err chain_open(struct vhd_layer *leaf, const struct vhd_open_opts *opts, bo
 		reverse(chain);
 		e = cache_init(chain, why);
 	}
+	if (e)
+		chain_close(chain, NULL);
+	return e;
+}
+
+enum err chain_of(struct vhd_layer **layers, unsigned count, struct vhd_chain *chain,
+		  struct err_why *why)
+{
+	*chain = (struct vhd_chain){.layer = layers, .count = count};
+	enum err e = cache_init(chain, why);
+
 	if (e)
 		chain_close(chain, NULL);
 	return e;

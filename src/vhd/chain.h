@@ -37,6 +37,12 @@ struct vhd_chain {
  */
 enum err chain_open(struct vhd_layer *leaf, const struct vhd_open_opts *opts, bool lock,
 		    struct vhd_chain *chain, struct err_why *why);
+/*
+ * The same from layers that are open, base first, with nothing below them; takes over the layers
+ * and the array.
+ */
+enum err chain_of(struct vhd_layer **layers, unsigned count, struct vhd_chain *chain,
+		  struct err_why *why);
 /* Returns the first error of closing a file. */
 enum err chain_close(struct vhd_chain *chain, struct err_why *why);
 

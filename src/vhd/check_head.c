@@ -466,8 +466,7 @@ enum err check_parent(struct check *check, struct err_why *why)
 {
 	struct vhd_layer *parent;
 	struct err_why fault = {0};
-	enum err e =
-	    parent_open(&check->layer, check->opts, true, 0, FILE_UNLOCKED, &parent, &fault);
+	enum err e = parent_open(&check->layer, check->opts, true, 0, &parent, &fault);
 
 	if (!e)
 		return layer_close(parent, why);

@@ -38,7 +38,7 @@ static enum err open_parent(struct compaction *c, struct err_why *why)
 {
 	struct vhd_open_opts opts = *c->open_opts;
 	struct vhd_layer *found;
-	enum err e = parent_open(c->edit->layer, &opts, true, 0, FILE_UNLOCKED, &found, why);
+	enum err e = parent_open(c->edit->layer, &opts, true, 0, &found, why);
 
 	if (e)
 		return e;

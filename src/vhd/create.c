@@ -238,7 +238,9 @@ enum err vhd_create(const char *path, const struct vhd_create_opts *opts, struct
 	uint64_t size = opts->size_bytes;
 	enum err e = ERR_OK;
 
-	if (opts->type == VHD_DIFFERENCING)
+	if (opts->type != VHD_FIXED && opts->type != VHD_DYNAMIC && opts->type != VHD_DIFFERENCING)
+		e = err_set(why, ERR_USAGE, "unknown disk type %u", (unsigned)opts->type);
+	else if (opts->type == VHD_DIFFERENCING)
 		e = open_parent(image.ns, opts, &parent, why);
 	else if (opts->parent)
 		e = err_set(why, ERR_USAGE, "only a differencing disk has a parent");

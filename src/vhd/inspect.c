@@ -135,7 +135,7 @@ enum err vhd_inspect(const char *path, const struct vhd_open_opts *opts, struct 
 	if (!e) {
 		e = describe(layer, out, why);
 		if (!e && out->type == VHD_DIFFERENCING &&
-		    !parent_open(layer, opts, true, 0, FILE_UNLOCKED, &parent, &out->parent_why)) {
+		    !parent_open(layer, opts, true, 0, &parent, &out->parent_why)) {
 			out->parent_path = strdup(parent->path);
 			layer_close(parent, NULL);
 		}

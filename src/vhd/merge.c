@@ -245,40 +245,40 @@ static enum err check_children(struct merge *m, bool writable, struct err_why *w
 
 /* ---- opening ---- */
 
-/* Close all but the top `keep` files. */
-static void cut_chain(struct vhd_chain *chain, unsigned keep)
+static enum err open_layers(const struct merge *m, enum file_lock lock, struct vhd_layer **layers,
+			    struct err_why *why)
 {
-	unsigned below = chain->count - keep;
+	unsigned flags = m->opts->direct ? FILE_OPEN_DIRECT : 0;
+	enum err e = ERR_OK;
 
-	for (unsigned n = 0; n < below; n++)
-		layer_close(chain->layer[n], NULL);
-	memmove(chain->layer, chain->layer + below, keep * sizeof(chain->layer[0]));
-	chain->count = keep;
+	for (unsigned i = 0; i < m->count && !e; i++) {
+		struct vhd_layer **layer = &layers[m->count - 1 - i]; /* the base comes first */
+
+		e = layer_open(m->ns, m->path[i], flags, lock, layer, why);
+		if (!e && !guid_equal(&(*layer)->footer.uuid, &m->note.file[i].uuid))
+			e = err_set(why, ERR_LOCKED, "%s was replaced meanwhile", m->path[i]);
+	}
+	return e;
 }
 
-/* The span as a disk of what it holds, without the ancestor; with `lock` for nobody but us. */
-static enum err open_span(const struct merge *m, bool lock, struct disk **out, struct err_why *why)
+/* The span as a disk of what it holds by itself, without the ancestor. */
+static enum err open_span(const struct merge *m, enum file_lock lock, struct disk **out,
+			  struct err_why *why)
 {
-	struct vhd_layer *leaf;
+	struct vhd_layer **layers = calloc(m->count, sizeof(*layers));
 	struct vhd_chain chain;
-	enum err e = layer_open(m->ns, m->path[0], 0, FILE_UNLOCKED, &leaf, why);
 
-	if (!e)
-		e = chain_open(leaf, m->opts, false, &chain, why);
-	if (e)
-		return e;
-	if (chain.count <= m->count) {
-		chain_close(&chain, NULL);
-		return err_set(why, ERR_LOCKED, "%s: the chain has changed meanwhile", m->path[0]);
-	}
-	cut_chain(&chain, m->count);
-	for (unsigned n = 0; n < chain.count && lock && !e; n++)
-		e = file_lock(chain.layer[n]->file, FILE_LOCK_WRITE, why);
+	if (!layers)
+		return no_memory(why);
+	enum err e = open_layers(m, lock, layers, why);
 	if (e) {
-		chain_close(&chain, NULL);
+		for (unsigned i = 0; i < m->count; i++)
+			layer_close(layers[i], NULL);
+		free(layers);
 		return e;
 	}
-	return image_new(&chain, false, m->opts->map_budget_bytes, out, why);
+	e = chain_of(layers, m->count, &chain, why);
+	return e ? e : image_new(&chain, false, m->opts->map_budget_bytes, out, why);
 }
 
 /* As vhd_open, but for the guard: this is the one who may. */
@@ -402,7 +402,7 @@ static enum err run(struct merge *m, struct progress *progress, uint64_t *copied
 	enum err e = replay_intents(m, why);
 
 	if (!e)
-		e = open_span(m, true, &span, why);
+		e = open_span(m, FILE_LOCK_WRITE, &span, why);
 	if (e)
 		return e;
 	e = grow_ancestor(m, why);
@@ -427,7 +427,7 @@ static enum err run(struct merge *m, struct progress *progress, uint64_t *copied
 static enum err count_bytes(const struct merge *m, uint64_t *bytes, struct err_why *why)
 {
 	struct disk *span;
-	enum err e = open_span(m, false, &span, why);
+	enum err e = open_span(m, FILE_UNLOCKED, &span, why);
 
 	if (e)
 		return e;

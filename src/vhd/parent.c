@@ -15,7 +15,6 @@ struct lookup {
 	const struct vhd_open_opts *opts;
 	struct file_ns *ns;
 	unsigned flags;
-	enum file_lock lock;
 	struct vhd_layer *found;
 	char recorded[200];  /* where the image says its parent is */
 	struct err_why last; /* why the best candidate was not taken */
@@ -51,7 +50,7 @@ static bool try_path(struct lookup *l, const char *path, bool ignore_id)
 {
 	struct vhd_layer *layer;
 	struct err_why why = {0};
-	enum err e = layer_open(l->ns, path, l->flags, l->lock, &layer, &why);
+	enum err e = layer_open(l->ns, path, l->flags, FILE_UNLOCKED, &layer, &why);
 
 	if (e == ERR_NOENT)
 		return false;
@@ -182,14 +181,12 @@ static enum err not_found(const struct lookup *l, struct err_why *why)
 }
 
 enum err parent_open(struct vhd_layer *child, const struct vhd_open_opts *opts, bool is_leaf,
-		     unsigned flags, enum file_lock lock, struct vhd_layer **out,
-		     struct err_why *why)
+		     unsigned flags, struct vhd_layer **out, struct err_why *why)
 {
 	struct lookup l = {.child = child,
 			   .opts = opts,
 			   .ns = opts->ns ? opts->ns : &file_ns_posix,
-			   .flags = flags,
-			   .lock = lock};
+			   .flags = flags};
 
 	if (is_leaf && opts->parent) {
 		if (!try_path(&l, opts->parent, opts->ignore_parent_id)) {

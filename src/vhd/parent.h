@@ -15,8 +15,7 @@
 
 /* `opts` gives ns, search, and for the leaf parent and ignore_parent_id; `is_leaf` says so. */
 enum err parent_open(struct vhd_layer *child, const struct vhd_open_opts *opts, bool is_leaf,
-		     unsigned flags, enum file_lock lock, struct vhd_layer **out,
-		     struct err_why *why);
+		     unsigned flags, struct vhd_layer **out, struct err_why *why);
 
 /*
  * Call `each` for every image in `dir` whose headers are readable (cheap: two sectors a file).

@@ -75,7 +75,7 @@ static enum err find_parent(struct vhd_layer *child, const struct vhd_open_opts 
 	enum err e =
 	    opts->ignore_id_mismatch && !lookup.parent
 		? err_set(why, ERR_USAGE, "a parent of any UUID can only be taken when it is named")
-		: parent_open(child, &lookup, true, 0, FILE_UNLOCKED, out, why);
+		: parent_open(child, &lookup, true, 0, out, why);
 	free(search);
 	free(folder);
 	return e;
@@ -109,7 +109,7 @@ static enum err check_loop(const struct vhd_layer *child, struct vhd_layer *pare
 				    parent->path, VHD_MAX_DEPTH);
 		if (e || at->footer.type != VHD_DIFFERENCING)
 			break;
-		if (parent_open(at, open_opts, false, 0, FILE_UNLOCKED, &next, NULL))
+		if (parent_open(at, open_opts, false, 0, &next, NULL))
 			break;
 		if (at != parent)
 			layer_close(at, NULL);
@@ -148,7 +148,10 @@ static enum err relink(struct edit *edit, const struct vhd_open_opts *open_opts,
 	if (e)
 		return e;
 	e = check_loop(edit->layer, parent, open_opts, why);
-	/* A writer of the parent would pull the ground from under the child: the lock finds him. */
+	/*
+	 * A writer of the parent would pull the ground from under the child: the lock finds him. It
+	 * comes after the check for loops, which has the better words when the parent is the child.
+	 */
 	if (!e && !open_opts->no_lock)
 		e = file_lock(parent->file, FILE_LOCK_READ, why);
 	if (!e && !opts->dry_run)

@@ -119,7 +119,7 @@ enum err resize_check_growth(struct edit *edit, const struct vhd_open_opts *opts
 
 	if (layer->footer.type != VHD_DIFFERENCING || size_bytes <= layer->size_bytes)
 		return ERR_OK;
-	enum err e = parent_open(layer, opts, true, 0, FILE_UNLOCKED, &parent, why);
+	enum err e = parent_open(layer, opts, true, 0, &parent, why);
 	if (e)
 		return e;
 	parent_opts.parent = NULL;

@@ -6,6 +6,8 @@ VARIANT ?=
 BUILD   := build$(if $(VARIANT),/$(VARIANT))
 PREFIX  ?= /usr/local
 DESTDIR ?=
+# mount(8) looks for its helpers here and nowhere else
+HELPERS ?= /sbin
 
 Q   := $(if $(V),,@)
 say  = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)';)
@@ -165,8 +167,8 @@ format: ## rewrite the sources as clang-format wants them
 install: ## install the programs, man pages and completion below DESTDIR and PREFIX
 	$(Q)$(MAKE) --no-print-directory programs
 	$(Q)install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/vhdtool $(BUILD)/vhdmount
-	$(Q)install -d $(DESTDIR)$(PREFIX)/sbin
-	$(Q)ln -sf ../bin/vhdmount $(DESTDIR)$(PREFIX)/sbin/mount.fuse.vhd
+	$(Q)install -d $(DESTDIR)$(HELPERS)
+	$(Q)ln -sf $(PREFIX)/bin/vhdmount $(DESTDIR)$(HELPERS)/mount.fuse.vhd
 	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 man/*.1
 	$(Q)install -D -m 644 vhdtool/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vhdtool
 

@@ -192,8 +192,6 @@ int main(int argc, char **argv)
 			fputs("Try 'vhdmount --help'.\n", stderr);
 	} else if (options.help) {
 		options_help(stdout);
-	} else if (options.version) {
-		puts("vhdmount (Strata) 1.0");
 	} else if (!options.fake && fork_daemon(options.foreground, &ready_fd, &rc)) {
 		rc = serve(&options, ready_fd);
 	}

@@ -43,8 +43,6 @@ static const struct fuse_opt own_options[] = {
     FUSE_OPT_KEY("--search ", KEY_SEARCH),
     FIELD("-h", help),
     FIELD("--help", help),
-    FIELD("-V", version),
-    FIELD("--version", version),
     FUSE_OPT_END,
 };
 
@@ -199,7 +197,7 @@ static enum err finish(struct options *options)
 {
 	char *parent = options->parent;
 
-	if (options->help || options->version)
+	if (options->help)
 		return ERR_OK;
 	if (!options->dir)
 		return err_set(options->why, ERR_USAGE, "a file and a folder are needed");
@@ -259,7 +257,7 @@ void options_help(FILE *to)
 	      "  -f, --foreground     stay in the foreground\n"
 	      "  -d, --debug          show each request of the kernel; implies -f\n"
 	      "  -h, --help           show this help\n"
-	      "  -V, --version        show the version\n\n"
+	      "\n"
 	      "Ends with 'fusermount3 -u DIR', 'umount DIR', or SIGTERM.\n",
 	      to);
 }

@@ -24,7 +24,6 @@ struct options {
 	int foreground;
 	int debug;
 	int help;
-	int version;
 	bool helper; /* called by mount(8) */
 	int fake;    /* helper: do everything but mount */
 	int sloppy;  /* helper: ignore unknown mount options */

@@ -7,15 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "fuse/channel.h"
 #include "fuse/ops.h"
 #include "fuse/worker.h"
 
-/* A thread keeps a CPU busy only when there is much to do; more than this were never faster. */
+/* One for each CPU, because a thread waits for no request; but one slow answer must not hold up
+ * all. */
 #define MIN_THREADS 2
 #define MAX_THREADS 8
 

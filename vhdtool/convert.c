@@ -108,6 +108,8 @@ static int check_options(const struct job *job)
 	if (is_dash(job->src_path) && job->from == IMAGE_VHD)
 		return out_usage("convert",
 				 "a VHD cannot be read from a pipe; only raw content can");
+	if (is_dash(job->src_path) && vhd && job->type == VHD_DIFFERENCING)
+		return out_usage("convert", "--type diff needs SRC in a file");
 	if (is_dash(job->dst_path) && vhd)
 		return out_usage("convert",
 				 "a VHD cannot be written to a pipe; only raw content can");
@@ -122,10 +124,10 @@ static int check_options(const struct job *job)
 	if (!vhd && args->common.parent)
 		return out_usage("convert", "--parent is for --type diff; see --src-parent");
 	if (args->block_size.given &&
-	    (job->type == VHD_FIXED || args->block_size.bytes < VHD_MIN_BLOCK ||
-	     args->block_size.bytes > VHD_MAX_BLOCK))
-		return out_usage("convert",
-				 "--block-size is from 64K to 256M, and not for fixed disks");
+	    (job->type == VHD_FIXED || !is_power_of_two(args->block_size.bytes) ||
+	     args->block_size.bytes < VHD_MIN_BLOCK || args->block_size.bytes > VHD_MAX_BLOCK))
+		return out_usage("convert", "--block-size is a power of two from 64K to 256M, and "
+					    "not for fixed disks");
 	if (args->size.given && !is_dash(job->src_path))
 		return out_usage("convert", "--size is for standard input only");
 	return 0;

@@ -15,12 +15,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 
 #include "block/file_posix.h"
 #include "util/text.h"
 
 #define USE_BASE  100
 #define DENY_BASE 200
+
+#define RETRIES_PER_SECOND 50
+#define RETRIES            25
 
 #define PERM_READ   (1u << 0)
 #define PERM_WRITE  (1u << 1)
@@ -109,8 +113,8 @@ static enum err excluded(const char *path, enum file_lock wanted, struct claim b
 	    use);
 }
 
-enum err posix_lock(int fd, const char *path, enum file_lock held, enum file_lock wanted,
-		    struct err_why *why)
+static enum err try_lock(int fd, const char *path, enum file_lock held, enum file_lock wanted,
+			 struct err_why *why)
 {
 	struct claim old = claims[held], want = claims[wanted];
 	struct claim more = {want.uses & ~old.uses, want.denies & ~old.denies};
@@ -129,5 +133,22 @@ enum err posix_lock(int fd, const char *path, enum file_lock held, enum file_loc
 	else if (rc && !is_unsupported(rc))
 		err = posix_fail(why, rc, path, "locking the image");
 	set_claim(fd, F_UNLCK, err == ERR_OK ? less : more);
+	return err;
+}
+
+/*
+ * A process that was killed gives its locks back only when the kernel has finished with its
+ * io_uring, a moment after it is gone: whoever opens the image next should not have to know.
+ */
+enum err posix_lock(int fd, const char *path, enum file_lock held, enum file_lock wanted,
+		    struct err_why *why)
+{
+	const struct timespec pause = {.tv_nsec = 1000000000 / RETRIES_PER_SECOND};
+	enum err err = try_lock(fd, path, held, wanted, why);
+
+	for (unsigned i = 0; err == ERR_LOCKED && i < RETRIES; i++) {
+		nanosleep(&pause, NULL);
+		err = try_lock(fd, path, held, wanted, why);
+	}
 	return err;
 }

@@ -26,16 +26,17 @@ static bool entry_inside(const struct vhd_layer *layer, uint32_t entry)
 static void outside(struct check *check, uint32_t block)
 {
 	const struct vhd_layer *layer = &check->layer;
-	uint64_t from = layer_bitmap_off(check->bat[block]);
+	unsigned long long from = layer_bitmap_off(check->bat[block]);
+	unsigned long long end = from + span_bytes(layer);
 	struct vhd_finding *finding =
 	    check_add(check, FINDING_CORRUPT, layer_bat_entry_off(layer, block), "bat[%u]", block);
 
 	check->entry_outside = true;
 	check_rule(finding,
-		   "block at 0x%llx..0x%llx must lie between the metadata (ends 0x%llx) and "
-		   "the footer (0x%llx)",
-		   (unsigned long long)from, (unsigned long long)(from + span_bytes(layer)),
-		   (unsigned long long)layer->meta_end, (unsigned long long)layer->footer_off);
+		   "block at 0x%llx..0x%llx must lie between the metadata (ends 0x%llx) and the "
+		   "footer (0x%llx)",
+		   from, end, (unsigned long long)layer->meta_end,
+		   (unsigned long long)layer->footer_off);
 }
 
 /* Entries past the end of the disk are never followed, but a later growth would bring them back. */
@@ -192,10 +193,9 @@ static enum err load_batmap(struct check *check, struct batmap *batmap, struct e
 	uint64_t end;
 
 	*batmap = (struct batmap){.at = layer->meta_end};
-	if (layer->meta_end + DISK_SECTOR > layer->footer_off ||
-	    check_block_in(check, layer->meta_end, layer->meta_end + DISK_SECTOR) != UINT32_MAX)
+	if (layer->meta_end + DISK_SECTOR > layer->footer_off)
 		return ERR_OK;
-	enum err e = layer_has_batmap(layer, &present, why);
+	enum err e = layer_has_batmap(layer, check->bat, &present, why);
 	if (!e && present)
 		e = file_read(layer->file, EV_BATMAP, bytes, batmap->at, sizeof(bytes), why);
 	if (e || !present)

@@ -399,7 +399,8 @@ enum err check_header(struct check *check, struct err_why *why)
 
 static void bad_locator(struct check *check, unsigned slot, const char *rule)
 {
-	uint64_t at = check->layer.footer.data_off + HEADER_LOCATORS + slot * LOCATOR_BYTES;
+	uint64_t at =
+	    check->layer.footer.data_off + HEADER_LOCATORS + (uint64_t)slot * LOCATOR_BYTES;
 	struct vhd_finding *finding = check_add(check, FINDING_CORRUPT, at, "locator[%u]", slot);
 
 	check_rule(finding, "%s", rule);
@@ -472,8 +473,9 @@ enum err check_parent(struct check *check, struct err_why *why)
 		return layer_close(parent, why);
 	if (e == ERR_NOMEM)
 		return why ? (*why = fault).code : e;
+	/* This file is sound; who opens the chain is told that it is not all there. */
 	struct vhd_finding *finding =
-	    check_add(check, FINDING_CORRUPT, check->layer.footer.data_off + 40, "parent");
+	    check_add(check, FINDING_NOTE, check->layer.footer.data_off + 40, "parent");
 	check_rule(finding, "%s", fault.text);
 	return ERR_OK;
 }

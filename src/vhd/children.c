@@ -80,10 +80,12 @@ static enum err add_folder(struct children *children, struct file_ns *ns, const 
 	return e;
 }
 
-enum err children_beside(struct children *children, struct file_ns *ns, const char *path,
-			 struct err_why *why)
+enum err children_beside(struct children *children, struct file_ns *ns,
+			 const struct vhd_layer *layer, struct err_why *why)
 {
-	char *folder = path_folder(path);
+	if (layer->info.block_device)
+		return ERR_OK;
+	char *folder = path_folder(layer->path);
 	enum err e = folder ? add_folder(children, ns, folder, why)
 			    : err_set(why, ERR_NOMEM, "out of memory");
 
@@ -118,7 +120,7 @@ enum err children_refuse(const struct vhd_layer *layer, const struct vhd_open_op
 {
 	struct file_ns *ns = opts->ns ? opts->ns : &file_ns_posix;
 	struct children children = {0};
-	enum err e = children_beside(&children, ns, layer->path, why);
+	enum err e = children_beside(&children, ns, layer, why);
 
 	if (!e)
 		e = children_in_search(&children, opts, why);

@@ -28,9 +28,12 @@ struct children {
 	unsigned folders;
 };
 
-/* Add those in the folder of `path`, and those in opts->search; a folder is read once. */
-enum err children_beside(struct children *children, struct file_ns *ns, const char *path,
-			 struct err_why *why);
+/*
+ * Add those beside an image, and those in opts->search; a folder is read once. Nothing counts as
+ * beside a block device: nobody keeps images among device nodes, and opening those has effects.
+ */
+enum err children_beside(struct children *children, struct file_ns *ns,
+			 const struct vhd_layer *layer, struct err_why *why);
 enum err children_in_search(struct children *children, const struct vhd_open_opts *opts,
 			    struct err_why *why);
 void children_free(struct children *children);

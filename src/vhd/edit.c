@@ -97,17 +97,6 @@ static enum err check_locators(const struct edit *edit, struct err_why *why)
 	return ERR_OK;
 }
 
-/* A batmap stands where the first block may be as well; a block's bitmap is never taken for one. */
-static enum err find_batmap(struct edit *edit, struct err_why *why)
-{
-	enum err e = layer_has_batmap(edit->layer, &edit->has_batmap, why);
-
-	if (!e && edit->used &&
-	    layer_bitmap_off(edit->bat[edit->order[0]]) < edit->layer->meta_end + DISK_SECTOR)
-		edit->has_batmap = false;
-	return e;
-}
-
 static enum err load_sparse(struct edit *edit, struct err_why *why)
 {
 	struct vhd_layer *layer = edit->layer;
@@ -124,7 +113,7 @@ static enum err load_sparse(struct edit *edit, struct err_why *why)
 	edit_find_reserved(edit);
 	if (!e)
 		e = check_locators(edit, why);
-	return e ? e : find_batmap(edit, why);
+	return e ? e : layer_has_batmap(edit->layer, edit->bat, &edit->has_batmap, why);
 }
 
 enum err edit_open(const char *path, const struct vhd_open_opts *opts, bool writable,

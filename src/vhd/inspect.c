@@ -70,9 +70,9 @@ static enum err from_table(struct vhd_layer *layer, struct vhd_info *out, struct
 	out->bat_off = layer->header.bat_off;
 	out->total_blocks = layer->blocks;
 	if (!e)
-		e = layer_has_batmap(layer, &out->has_batmap, why);
-	if (!e)
 		e = layer_read_bat(layer, 0, layer->blocks, bat, why);
+	if (!e)
+		e = layer_has_batmap(layer, bat, &out->has_batmap, why);
 	if (!e)
 		e = count_blocks(layer, bat, bitmap, out, why);
 	free(bat);

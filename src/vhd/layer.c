@@ -311,9 +311,17 @@ static uint64_t batmap_off(const struct vhd_layer *layer)
 	return layer->header.bat_off + vhd_bat_bytes(layer->header.max_entries);
 }
 
-enum err layer_has_batmap(struct vhd_layer *layer, bool *out, struct err_why *why)
+enum err layer_has_batmap(struct vhd_layer *layer, const uint32_t *bat, bool *out,
+			  struct err_why *why)
 {
 	char buf[sizeof(batmap_cookie)];
+	uint64_t end = batmap_off(layer) + DISK_SECTOR;
+
+	*out = false;
+	for (uint32_t i = 0; i < layer->blocks; i++) {
+		if (bat[i] != BAT_UNUSED && layer_bitmap_off(bat[i]) < end)
+			return ERR_OK;
+	}
 	enum err e = file_read(layer->file, EV_BATMAP, buf, batmap_off(layer), sizeof(buf), why);
 
 	if (!e)

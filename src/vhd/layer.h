@@ -97,8 +97,13 @@ uint64_t layer_locators_end(const struct vhd_layer *layer);
 enum err layer_write_footer(struct vhd_layer *layer, uint64_t off_bytes, struct err_why *why);
 enum err layer_write_header(struct vhd_layer *layer, struct err_why *why);
 
-/* Whether a XenServer batmap stands after the BAT (docs/FORMATS.md), and how to make it invalid. */
-enum err layer_has_batmap(struct vhd_layer *layer, bool *out, struct err_why *why);
+/*
+ * Whether a XenServer batmap stands after the BAT (docs/FORMATS.md), and how to make it invalid. A
+ * block of `bat` (the disk's entries) may stand in its place: the bitmap of one, which a guest can
+ * write, is never taken for a batmap.
+ */
+enum err layer_has_batmap(struct vhd_layer *layer, const uint32_t *bat, bool *out,
+			  struct err_why *why);
 enum err layer_drop_batmap(struct vhd_layer *layer, struct err_why *why);
 
 #endif

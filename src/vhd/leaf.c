@@ -82,7 +82,7 @@ enum err leaf_open(struct vhd_layer *layer, struct leaf **out, struct err_why *w
 	enum err e =
 	    leaf->bucket ? load_bat(leaf, &end_off, why) : err_set(why, ERR_NOMEM, "out of memory");
 	if (!e)
-		e = layer_has_batmap(layer, &leaf->has_batmap, why);
+		e = layer_has_batmap(layer, leaf->bat, &leaf->has_batmap, why);
 	if (e) {
 		leaf_free(leaf);
 		return e;

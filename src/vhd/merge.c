@@ -30,13 +30,21 @@
 #include "vhd/relink.h"
 #include "vhd/resize.h"
 
+/* A file of the span. */
+struct folded {
+	char *path;
+	dev_t dev;
+	ino_t ino;
+};
+
 struct merge {
 	struct file_ns *ns;
 	const struct vhd_open_opts *opts;
-	char **path; /* of the span, the child first */
+	struct folded *part; /* the child first */
 	unsigned count;
 	char *into;
-	uint64_t into_bytes; /* size of its disk */
+	uint64_t into_bytes;      /* size of its disk */
+	struct children children; /* all there are beside the files that take part */
 	struct merge_note note;
 	bool noted;               /* there is such a note already */
 	struct edit **grandchild; /* locked */
@@ -75,8 +83,21 @@ static enum err find_ancestor(const struct merge *m, const struct vhd_chain *cha
 			   chain_leaf(chain)->path);
 }
 
-static enum err add_span(struct merge *m, const struct vhd_chain *chain, unsigned ancestor,
-			 struct err_why *why)
+static enum err add_part(struct merge *m, const struct vhd_layer *layer, struct err_why *why)
+{
+	struct folded *part = &m->part[m->count];
+
+	*part = (struct folded){strdup(layer->path), layer->info.dev, layer->info.ino};
+	if (!part->path)
+		return no_memory(why);
+	m->count++;
+	if (!merge_note_add(&m->note, m->ns, m->into, layer->path, &layer->footer.uuid))
+		return no_memory(why);
+	return children_beside(&m->children, m->ns, layer, why);
+}
+
+static enum err add_parts(struct merge *m, const struct vhd_chain *chain, unsigned ancestor,
+			  struct err_why *why)
 {
 	const struct vhd_layer *into = chain->layer[ancestor];
 	const struct vhd_layer *child = chain_leaf(chain);
@@ -86,18 +107,13 @@ static enum err add_span(struct merge *m, const struct vhd_chain *chain, unsigne
 	m->note.ancestor = into->footer.uuid;
 	m->note.child = child->footer.uuid;
 	m->note.child_bytes = child->size_bytes;
-	m->path = calloc(chain->count, sizeof(char *));
-	if (!m->into || !m->path)
+	m->part = calloc(chain->count, sizeof(*m->part));
+	if (!m->into || !m->part)
 		return no_memory(why);
-	for (unsigned n = chain->count - 1; n > ancestor; n--) {
-		const struct vhd_layer *layer = chain->layer[n];
-
-		if (!merge_note_add(&m->note, m->ns, m->into, layer->path, &layer->footer.uuid) ||
-		    !(m->path[m->count] = strdup(layer->path)))
-			return no_memory(why);
-		m->count++;
-	}
-	return ERR_OK;
+	enum err e = children_beside(&m->children, m->ns, into, why);
+	for (unsigned n = chain->count - 1; n > ancestor && !e; n--)
+		e = add_part(m, chain->layer[n], why);
+	return e ? e : children_in_search(&m->children, m->opts, why);
 }
 
 /* Only one merge at a time may have to do with a file; this one may have been begun before. */
@@ -148,7 +164,7 @@ static enum err survey(struct merge *m, const char *child, const char *into, str
 		return e;
 	e = find_ancestor(m, &chain, into, &ancestor, why);
 	if (!e)
-		e = add_span(m, &chain, ancestor, why);
+		e = add_parts(m, &chain, ancestor, why);
 	if (!e)
 		e = check_notes(m, &chain, ancestor, why);
 	chain_close(&chain, NULL);
@@ -156,15 +172,6 @@ static enum err survey(struct merge *m, const char *child, const char *into, str
 }
 
 /* ---- other children ---- */
-
-static enum err find_children(const struct merge *m, struct children *children, struct err_why *why)
-{
-	enum err e = children_beside(children, m->ns, m->into, why);
-
-	for (unsigned i = 0; i < m->count && !e; i++)
-		e = children_beside(children, m->ns, m->path[i], why);
-	return e ? e : children_in_search(children, m->opts, why);
-}
 
 static bool takes_part(const struct merge *m, const struct guid *uuid)
 {
@@ -175,19 +182,11 @@ static bool takes_part(const struct merge *m, const struct guid *uuid)
 	return found;
 }
 
-/* A file of the span itself: it counts as that only where it lies, a copy of it does not. */
-static bool is_of_span(const struct merge *m, const struct child *child)
+/* The file itself, where it lies; a copy of it is another child. */
+static bool is_part(const struct merge *m, const struct child *child)
 {
 	for (unsigned i = 0; i < m->count; i++) {
-		struct file_info info;
-		struct file *file;
-
-		if (!guid_equal(&child->uuid, &m->note.file[i].uuid) ||
-		    file_ns_open(m->ns, m->path[i], 0, &file, NULL))
-			continue;
-		enum err e = file_get_info(file, &info, NULL);
-		file_close(file, NULL);
-		if (!e && info.dev == child->dev && info.ino == child->ino)
+		if (child->dev == m->part[i].dev && child->ino == m->part[i].ino)
 			return true;
 	}
 	return false;
@@ -223,14 +222,12 @@ static bool is_held(const struct merge *m, const struct child *child)
 
 static enum err check_children(struct merge *m, bool writable, struct err_why *why)
 {
-	struct children children = {0};
-	enum err e = find_children(m, &children, why);
+	enum err e = ERR_OK;
 
-	for (unsigned i = 0; i < children.count && !e; i++) {
-		const struct child *child = &children.item[i];
+	for (unsigned i = 0; i < m->children.count && !e; i++) {
+		const struct child *child = &m->children.item[i];
 
-		if (is_of_span(m, child) || !takes_part(m, &child->parent_uuid) ||
-		    is_held(m, child))
+		if (is_part(m, child) || !takes_part(m, &child->parent_uuid) || is_held(m, child))
 			continue;
 		if (!guid_equal(&child->parent_uuid, &m->note.child))
 			e = err_set(why, ERR_REFUSED,
@@ -239,7 +236,6 @@ static enum err check_children(struct merge *m, bool writable, struct err_why *w
 		else
 			e = hold_grandchild(m, child->path, writable, why);
 	}
-	children_free(&children);
 	return e;
 }
 
@@ -254,9 +250,9 @@ static enum err open_layers(const struct merge *m, enum file_lock lock, struct v
 	for (unsigned i = 0; i < m->count && !e; i++) {
 		struct vhd_layer **layer = &layers[m->count - 1 - i]; /* the base comes first */
 
-		e = layer_open(m->ns, m->path[i], flags, lock, layer, why);
+		e = layer_open(m->ns, m->part[i].path, flags, lock, layer, why);
 		if (!e && !guid_equal(&(*layer)->footer.uuid, &m->note.file[i].uuid))
-			e = err_set(why, ERR_LOCKED, "%s was replaced meanwhile", m->path[i]);
+			e = err_set(why, ERR_LOCKED, "%s was replaced meanwhile", m->part[i].path);
 	}
 	return e;
 }
@@ -305,7 +301,7 @@ static enum err replay_intents(const struct merge *m, struct err_why *why)
 	enum err e = intent_replay(m->ns, m->into, why);
 
 	for (unsigned i = 0; i < m->count && !e; i++)
-		e = intent_replay(m->ns, m->path[i], why);
+		e = intent_replay(m->ns, m->part[i].path, why);
 	return e;
 }
 
@@ -371,9 +367,9 @@ static enum err copy_into(struct merge *m, struct disk *span, struct progress *p
 
 static enum err remove_child(const struct merge *m, struct err_why *why)
 {
-	enum err e = file_ns_unlink(m->ns, m->path[0], why);
+	enum err e = file_ns_unlink(m->ns, m->part[0].path, why);
 
-	return e ? e : file_ns_sync_dir(m->ns, m->path[0], why);
+	return e ? e : file_ns_sync_dir(m->ns, m->part[0].path, why);
 }
 
 /* Files that merge_finish leaves alone because they are not below the ancestor's folder. */
@@ -384,9 +380,9 @@ static enum err remove_others(const struct merge *m, struct err_why *why)
 	for (unsigned i = 1; i < m->count && !e; i++) {
 		struct err_why here = {0};
 
-		e = file_ns_unlink(m->ns, m->path[i], &here);
+		e = file_ns_unlink(m->ns, m->part[i].path, &here);
 		if (!e)
-			e = file_ns_sync_dir(m->ns, m->path[i], &here);
+			e = file_ns_sync_dir(m->ns, m->part[i].path, &here);
 		if (e == ERR_NOENT)
 			e = ERR_OK;
 		else if (e && why)
@@ -441,9 +437,10 @@ static void end(struct merge *m)
 	for (unsigned i = 0; i < m->grandchildren; i++)
 		edit_close(m->grandchild[i], NULL);
 	for (unsigned i = 0; i < m->count; i++)
-		free(m->path[i]);
+		free(m->part[i].path);
 	free(m->grandchild);
-	free(m->path);
+	free(m->part);
+	children_free(&m->children);
 	free(m->into);
 	merge_note_free(&m->note);
 }

@@ -157,7 +157,7 @@ lint: ## clang-format, clang-tidy, cppcheck, layers
 	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
 		--suppress=missingIncludeSystem --error-exitcode=1 -Isrc -I. -D_GNU_SOURCE \
 		src vhdtool fuse
-	$(Q)printf '%s\n' $(LIB_SRC) $(VHDTOOL_SRC) $(FUSE_SRC) | xargs -P 2 -n 4 \
+	$(Q)printf '%s\n' $(LIB_SRC) $(VHDTOOL_SRC) $(FUSE_SRC) | xargs -P 2 -n 1 \
 		sh -c 'clang-tidy --quiet "$$@" -- -std=gnu17 $(CPPFLAGS) $(PKG_CFLAGS) $(FUSE_CFLAGS) 2>/dev/null' --
 	$(Q)$(MAKE) --no-print-directory check-layers
 

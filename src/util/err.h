@@ -7,7 +7,8 @@
  *
  * A function that can fail returns `enum err`; where the fault is *seen* it also fills a
  * `struct err_why` (may be NULL) with a sentence that names the field, the offset and the rule.
- * Callers higher up may prefix context, never replace the text. Nothing here is printed or
+ * Callers higher up may prefix context, never replace the text. It means something only when the
+ * function failed: an error that was tolerated may leave its text there. Nothing here is printed or
  * logged: the programs do that. There is one mapper to exit codes and one to errno.
  *
  * Threads: a struct err_why belongs to its caller; no state is shared.

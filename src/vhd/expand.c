@@ -11,7 +11,6 @@
  */
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "util/bytes.h"
 #include "vhd/bitmap.h"
@@ -19,7 +18,7 @@
 #include "vhd/resize.h"
 
 #define ENTRIES_IN_SECTOR (DISK_SECTOR / 4)
-#define WRITE_SECTORS     2048u
+#define WRITE_ENTRIES     (256u << 10)
 
 /* ---- room for the BAT ---- */
 
@@ -136,13 +135,13 @@ static void encode_entries(const struct edit *edit, uint64_t at, uint64_t first,
 /* Entries from `first` to the end of the sector that holds the one before `end` are "unused". */
 static enum err clear_entries(struct edit *edit, uint64_t first, uint64_t end, struct err_why *why)
 {
-	uint8_t *buf = malloc((size_t)WRITE_SECTORS * DISK_SECTOR);
+	uint8_t *buf = malloc((size_t)WRITE_ENTRIES * 4);
 	uint64_t at = round_down(first, ENTRIES_IN_SECTOR);
 	enum err e = buf ? ERR_OK : err_set(why, ERR_NOMEM, "out of memory");
 
 	end = round_up(end, ENTRIES_IN_SECTOR);
 	while (at < end && !e) {
-		uint32_t n = (uint32_t)min_u64(end - at, WRITE_SECTORS * ENTRIES_IN_SECTOR);
+		uint32_t n = (uint32_t)min_u64(end - at, WRITE_ENTRIES);
 
 		encode_entries(edit, at, first, n, buf);
 		e = file_write(edit->layer->file, EV_BAT, buf, layer_bat_entry_off(edit->layer, at),

@@ -103,8 +103,8 @@ static enum err decode(const char *path, uint8_t *rec, uint64_t len, struct inte
 		w->off_bytes = get_le64(entry);
 		w->len_bytes = get_le32(entry + 8);
 		if (w->len_bytes == 0 || w->len_bytes > MAX_WRITE_BYTES ||
-		    w->len_bytes % DISK_SECTOR || w->off_bytes > VHD_MAX_SIZE * 2 ||
-		    at + 2ull * w->len_bytes > len - 8)
+		    w->len_bytes % DISK_SECTOR || w->off_bytes % DISK_SECTOR ||
+		    w->off_bytes > VHD_MAX_SIZE * 2 || at + 2ull * w->len_bytes > len - 8)
 			return damaged(path, "a write is out of range", why);
 		if (old_out)
 			old_out[i] = rec + at;

@@ -206,13 +206,31 @@ static bool is_in_the_way(const struct vhd_layer *layer, uint64_t clear_to)
 	return false;
 }
 
+static enum err read_one(struct vhd_layer *layer, const struct vhd_locator_entry *entry,
+			 struct locator_new *out, struct err_why *why)
+{
+	uint8_t *data = malloc(entry->len_bytes);
+
+	if (!data)
+		return err_set(why, ERR_NOMEM, "out of memory");
+	enum err e =
+	    file_read(layer->file, EV_LOCATOR, data, entry->off_bytes, entry->len_bytes, why);
+	if (e) {
+		free(data);
+		return e;
+	}
+	*out = (struct locator_new){.data = data, .len_bytes = entry->len_bytes};
+	memcpy(out->code, entry->code, sizeof(out->code));
+	return ERR_OK;
+}
+
 /* Every locator whose data is in the file, known or not, as it is. */
-static enum err read_present(struct edit *edit, struct locator_new *items, unsigned *count,
+static enum err read_present(struct vhd_layer *layer, struct locator_new *items, unsigned *count,
 			     struct err_why *why)
 {
-	struct vhd_layer *layer = edit->layer;
+	enum err e = ERR_OK;
 
-	for (unsigned i = 0; i < VHD_LOCATORS; i++) {
+	for (unsigned i = 0; i < VHD_LOCATORS && !e; i++) {
 		const struct vhd_locator_entry *entry = &layer->header.locator[i];
 		uint64_t end;
 
@@ -220,18 +238,10 @@ static enum err read_present(struct edit *edit, struct locator_new *items, unsig
 		    !checked_add(entry->off_bytes, entry->len_bytes, &end) ||
 		    end > layer->footer_off)
 			continue;
-		struct locator_new *item = &items[(*count)++];
-		*item = (struct locator_new){.data = malloc(entry->len_bytes),
-					     .len_bytes = entry->len_bytes};
-		if (!item->data)
-			return err_set(why, ERR_NOMEM, "out of memory");
-		memcpy(item->code, entry->code, 4);
-		enum err e = file_read(layer->file, EV_LOCATOR, item->data, entry->off_bytes,
-				       entry->len_bytes, why);
-		if (e)
-			return e;
+		e = read_one(layer, entry, &items[*count], why);
+		*count += !e;
 	}
-	return ERR_OK;
+	return e;
 }
 
 enum err locators_clear(struct edit *edit, struct file_ns *ns, uint64_t clear_to,
@@ -242,7 +252,7 @@ enum err locators_clear(struct edit *edit, struct file_ns *ns, uint64_t clear_to
 
 	if (!is_in_the_way(edit->layer, clear_to))
 		return ERR_OK;
-	enum err e = read_present(edit, items, &count, why);
+	enum err e = read_present(edit->layer, items, &count, why);
 	if (!e)
 		e = locators_store(edit, ns, &edit->layer->header, items, count, clear_to, why);
 	for (unsigned i = 0; i < count; i++)

@@ -13,9 +13,9 @@
 #include "vhd/edit.h"
 
 struct locator_new {
-	uint8_t code[4];
 	uint8_t *data;
 	uint32_t len_bytes; /* at most LOCATOR_MAX_BYTES, not 0 */
+	uint8_t code[4];
 };
 
 /*

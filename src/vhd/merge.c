@@ -195,7 +195,8 @@ static bool is_part(const struct merge *m, const struct child *child)
 static enum err hold_grandchild(struct merge *m, const char *path, bool writable,
 				struct err_why *why)
 {
-	struct edit **grown = realloc(m->grandchild, (m->grandchildren + 1) * sizeof(*grown));
+	struct edit **grown =
+	    realloc(m->grandchild, (m->grandchildren + 1) * sizeof(struct edit *));
 	struct vhd_open_opts opts = {.ns = m->ns};
 
 	if (!grown)
@@ -261,7 +262,7 @@ static enum err open_layers(const struct merge *m, enum file_lock lock, struct v
 static enum err open_span(const struct merge *m, enum file_lock lock, struct disk **out,
 			  struct err_why *why)
 {
-	struct vhd_layer **layers = calloc(m->count, sizeof(*layers));
+	struct vhd_layer **layers = calloc(m->count, sizeof(struct vhd_layer *));
 	struct vhd_chain chain;
 
 	if (!layers)

@@ -86,9 +86,10 @@ static uint8_t *encode(const struct merge_note *note, uint64_t *len_bytes)
 
 	for (unsigned i = 0; i < note->count; i++)
 		len += FILE_BYTES + strlen(note->file[i].path);
-	uint8_t *buf = calloc(1, len), *at = buf + HEAD_BYTES;
+	uint8_t *buf = calloc(1, len);
 	if (!buf)
 		return NULL;
+	uint8_t *at = buf + HEAD_BYTES;
 	memcpy(buf, magic, sizeof(magic));
 	put_le32(buf + 8, 1);
 	put_le32(buf + 12, note->count);

@@ -95,9 +95,11 @@ static void make_room(struct owner_map *map)
 
 struct resolve {
 	struct owner_map *map;
-	uint64_t first_sector; /* of the block, on the disk */
-	uint32_t sectors;      /* in the block and on the disk */
-	uint32_t left;         /* undecided */
+	uint64_t first_sector;  /* of the block, on the disk */
+	uint32_t sectors;       /* in the block and on the disk */
+	uint32_t left;          /* undecided */
+	struct owner_run whole; /* with `is_whole`: the one run there is */
+	bool is_whole;
 };
 
 static void take(struct resolve *r, uint32_t first, uint32_t count, uint32_t layer, uint64_t off)
@@ -111,6 +113,22 @@ static void take(struct resolve *r, uint32_t first, uint32_t count, uint32_t lay
 	r->left -= count;
 }
 
+/*
+ * All of a block from one place, which is what most blocks are: no need to look at its sectors one
+ * by one.
+ */
+static bool take_whole(struct resolve *r, uint32_t count, const uint8_t *bitmap,
+		       uint32_t bitmap_first, uint32_t layer, uint64_t off)
+{
+	if (r->left != r->sectors || count != r->sectors ||
+	    (bitmap && !bitmap_all(bitmap, bitmap_first, count)))
+		return false;
+	r->whole = (struct owner_run){.layer = layer, .off_bytes = off};
+	r->is_whole = true;
+	r->left = 0;
+	return true;
+}
+
 /* Take the undecided sectors among [first, first+count) whose bit is set; `bitmap` NULL: all are.
  */
 static void take_present(struct resolve *r, uint32_t first, uint32_t count, const uint8_t *bitmap,
@@ -118,6 +136,8 @@ static void take_present(struct resolve *r, uint32_t first, uint32_t count, cons
 {
 	struct owner_map *map = r->map;
 
+	if (take_whole(r, count, bitmap, bitmap_first, layer, off))
+		return;
 	/* both `first` and `bitmap_first` are multiples of 64: the smallest block has 128 sectors
 	 */
 	for (uint32_t done = 0; done < count; done += 64) {
@@ -215,7 +235,7 @@ static void start(struct resolve *r, struct owner_map *map, uint32_t block)
 {
 	uint64_t disk_sectors = map->size_bytes / DISK_SECTOR;
 
-	r->map = map;
+	*r = (struct resolve){.map = map};
 	r->first_sector = (uint64_t)block * map->block_sectors;
 	r->sectors = (uint32_t)min_u64(map->block_sectors, disk_sectors - r->first_sector);
 	r->left = r->sectors;
@@ -292,6 +312,12 @@ static enum err collect(struct resolve *r, struct owner_block *block, struct err
 {
 	uint32_t count = 0, end;
 
+	if (r->left == r->sectors) {
+		r->whole = (struct owner_run){.layer = OWNER_NONE};
+		r->is_whole = true;
+	}
+	if (r->is_whole)
+		return store_runs(r->map, block, &r->whole, 1); /* one run needs no memory */
 	for (uint32_t at = 0; at < r->sectors; at = end, count++)
 		run_at(r, at, &end);
 	struct owner_run *runs = malloc(((size_t)count + 1) * sizeof(*runs));

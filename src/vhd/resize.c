@@ -2,7 +2,6 @@
 #include "vhd/resize.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "block/queue.h"
 #include "util/bytes.h"

@@ -170,7 +170,7 @@ enum err vhd_check(const char *path, const struct vhd_open_opts *opts, struct pr
 		   struct vhd_report *out, struct err_why *why);
 enum err vhd_report_result(const struct vhd_report *report);
 void vhd_report_free(struct vhd_report *report);
-/* Carry out the actions of a fresh check. The file is locked for writing. */
+/* Carry out the actions of a fresh check, which `out` holds. The file is locked for writing. */
 enum err vhd_repair(const char *path, const struct vhd_open_opts *opts, struct vhd_report *out,
 		    struct err_why *why);
 

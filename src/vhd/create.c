@@ -15,6 +15,7 @@
 #include "util/bytes.h"
 #include "vhd/layer.h"
 #include "vhd/locator.h"
+#include "vhd/merge_guard.h"
 #include "vhd/path.h"
 
 #define HEADER_OFF        512u
@@ -225,7 +226,9 @@ static enum err open_parent(struct file_ns *ns, const struct vhd_create_opts *op
 {
 	if (!opts->parent)
 		return err_set(why, ERR_USAGE, "a differencing disk needs a parent");
-	enum err e = layer_open(ns, opts->parent, 0, FILE_LOCK_READ, parent, why);
+	enum err e = merge_settle(ns, opts->parent, false, why);
+	if (!e)
+		e = layer_open(ns, opts->parent, 0, FILE_LOCK_READ, parent, why);
 	if (e)
 		err_context(why, "parent %s", opts->parent);
 	return e;

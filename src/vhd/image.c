@@ -47,13 +47,12 @@ static enum err map_in_block(struct image *image, uint64_t off_bytes, struct dis
 	uint32_t block = (uint32_t)(off_bytes / owner->block_bytes);
 	uint32_t sector = (uint32_t)(off_bytes % owner->block_bytes / DISK_SECTOR);
 	const struct owner_run *runs;
-	uint32_t n, i = 0;
+	uint32_t n;
 	enum err e = owner_get(owner, block, &runs, &n, why);
 
 	if (e)
 		return e;
-	while (i + 1 < n && runs[i + 1].first <= sector)
-		i++;
+	uint32_t i = owner_find(runs, n, sector);
 	uint32_t end = i + 1 < n ? runs[i + 1].first : owner->block_sectors;
 	*out = (struct disk_extent){.start_bytes = off_bytes,
 				    .len_bytes = (uint64_t)(end - sector) * DISK_SECTOR};

@@ -51,7 +51,7 @@ struct op {
 	struct part *part;
 	struct part inline_part[OP_INLINE_PARTS];
 	struct queue_work work;
-	struct op *prev, *next; /* all ops in flight, oldest first */
+	struct op *prev, *next; /* all ops in flight, oldest first; of writable images */
 	struct op *flush_next;
 };
 

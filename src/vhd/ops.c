@@ -216,13 +216,14 @@ static enum err read_block(struct op *op, uint32_t block, uint32_t first, uint32
 	uint32_t n;
 	enum err e = owner_get(owner, block, &runs, &n, why);
 
-	for (uint32_t i = 0; i < n && !e; i++) {
+	if (e)
+		return e;
+	for (uint32_t i = owner_find(runs, n, first); i < n && runs[i].first < first + count && !e;
+	     i++) {
 		uint32_t run_end = i + 1 < n ? runs[i + 1].first : owner->block_sectors;
 		uint32_t from = runs[i].first > first ? runs[i].first : first;
 		uint32_t to = run_end < first + count ? run_end : first + count;
 
-		if (from >= to)
-			continue;
 		e = read_run(op, runs[i].layer,
 			     runs[i].off_bytes + (uint64_t)(from - runs[i].first) * DISK_SECTOR,
 			     block_off + (uint64_t)from * DISK_SECTOR,
@@ -235,11 +236,8 @@ static enum err read_block(struct op *op, uint32_t block, uint32_t first, uint32
 static bool leaf_owns(const struct image *image, const struct owner_run *runs, uint32_t n,
 		      uint32_t first, uint32_t count)
 {
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t run_end = i + 1 < n ? runs[i + 1].first : image->owner.block_sectors;
-
-		if (runs[i].first < first + count && run_end > first &&
-		    runs[i].layer != image->chain.count - 1)
+	for (uint32_t i = owner_find(runs, n, first); i < n && runs[i].first < first + count; i++) {
+		if (runs[i].layer != image->chain.count - 1)
 			return false;
 	}
 	return true;
@@ -392,31 +390,45 @@ static enum err part_error(const struct part *part, struct err_why *why)
 	return req->result;
 }
 
-/* All parts are done; on the op's own thread. */
-static void finish(struct op *op)
+/* What a finished request leaves to be done in a writable image; true when it waits for a flush. */
+static bool settle(struct op *op, bool ok)
 {
 	struct image *image = op->image;
-	struct err_why why = {0};
-	enum err e = ERR_OK;
-	bool flush = false;
 
-	for (unsigned i = 0; i < op->count && !e; i++) {
-		if (op->part[i].req.result)
-			e = part_error(&op->part[i], &why);
-	}
 	pthread_mutex_lock(&image->lock);
 	for (unsigned i = 0; i < op->count; i++)
 		settle_part(image, &op->part[i], op->part[i].req.result == ERR_OK);
 	unlink_op(image, op);
-	if (!e && wants_flush(image, op)) {
-		flush = true;
-		flush_enqueue(image, op->queue, op);
-	}
-	pthread_mutex_unlock(&image->lock);
+	bool flush = ok && wants_flush(image, op);
 	if (flush)
+		flush_enqueue(image, op->queue, op);
+	pthread_mutex_unlock(&image->lock);
+	return flush;
+}
+
+static void fail(struct op *op, const struct part *part)
+{
+	struct err_why why = {0};
+
+	set_result(op, part_error(part, &why), &why);
+}
+
+/* All parts are done; on the op's own thread. */
+static void finish(struct op *op)
+{
+	const struct part *failed = NULL;
+
+	for (unsigned i = 0; i < op->count && !failed; i++) {
+		if (op->part[i].req.result)
+			failed = &op->part[i];
+	}
+	if (op->image->writable && settle(op, !failed))
 		return;
 	struct disk_req *req = op->req;
-	set_result(op, e, &why);
+	if (failed)
+		fail(op, failed);
+	else
+		req->result = ERR_OK;
 	free_op(op);
 	disk_done(req);
 }
@@ -476,14 +488,16 @@ static enum err begin(struct image *image, struct op *op, struct err_why *why)
 
 	if (op->req->op != DISK_READ && image->poisoned)
 		return err_set(why, ERR_POISONED, "%s", image->poison.text);
-	link_op(image, op);
+	if (image->writable)
+		link_op(image, op);
 	e = map_op(op, why);
 	for (unsigned i = 0; i < op->count && !e; i++)
 		e = set_iov(op, &op->part[i]);
 	if (e) {
 		for (unsigned i = 0; i < op->count; i++)
 			settle_part(image, &op->part[i], false);
-		unlink_op(image, op);
+		if (image->writable)
+			unlink_op(image, op);
 		if (e == ERR_POISONED)
 			image_poison(image, why);
 	}
@@ -494,7 +508,10 @@ void image_submit(struct disk *disk, struct queue *queue, struct disk_req *req)
 {
 	struct image *image = image_of(disk);
 	struct op *op = new_op(image, queue, req);
-	struct err_why why = {0};
+	struct err_why why; /* too large to be cleared for every request */
+
+	why.code = ERR_OK;
+	why.text[0] = 0;
 
 	if (!op) {
 		req->result = err_set(req->why, ERR_NOMEM, "out of memory");

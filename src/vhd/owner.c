@@ -373,6 +373,21 @@ enum err owner_get(struct owner_map *map, uint32_t idx, const struct owner_run *
 	return ERR_OK;
 }
 
+uint32_t owner_find(const struct owner_run *runs, uint32_t count, uint32_t sector)
+{
+	uint32_t low = 0, high = count; /* runs[low].first <= sector < runs[high].first */
+
+	while (high - low > 1) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (runs[middle].first <= sector)
+			low = middle;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 /* Append to a run list, joining with the last run where the two are one. */
 static void push(struct owner_run *out, uint32_t *count, struct owner_run run)
 {

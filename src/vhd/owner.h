@@ -63,6 +63,9 @@ void owner_free(struct owner_map *map);
 enum err owner_get(struct owner_map *map, uint32_t block, const struct owner_run **runs,
 		   uint32_t *count, struct err_why *why);
 
+/* Index of the run that holds `sector`. */
+uint32_t owner_find(const struct owner_run *runs, uint32_t count, uint32_t sector);
+
 /* Sectors [first, first+count) of a block now belong to `layer` at off_bytes, or to nobody. */
 void owner_assign(struct owner_map *map, uint32_t block, uint32_t first, uint32_t count,
 		  uint32_t layer, uint64_t off_bytes);

@@ -28,8 +28,11 @@ static enum err verdict(const struct vhd_open_opts *opts)
 static void must_open(const struct vhd_open_opts *opts)
 {
 	struct disk *disk;
+	enum err err = vhd_open(PATH, opts, &disk, NULL);
 
-	if (vhd_open(PATH, opts, &disk, NULL))
+	if (err == ERR_PARENT)
+		return; /* the file itself is sound */
+	if (err)
 		abort();
 	fuzz_walk(disk);
 	disk_close(disk, NULL);

@@ -10,7 +10,6 @@
 
 #define READ_BYTES  (256u << 10)
 #define EAGER_BYTES (4u << 20)
-#define MAX_GROUP   64u
 
 struct request {
 	struct disk_req req;
@@ -19,6 +18,7 @@ struct request {
 	struct exercise *exercise;
 	struct model_op op;
 	uint8_t *buf;
+	struct request *next; /* in exercise->flying */
 };
 
 struct queue *exercise_queue(void)
@@ -62,8 +62,8 @@ static void finished(struct request *request)
 		fail(exercise, req->result, &request->why);
 	switch (req->op) {
 	case DISK_READ:
-		if (ok && !model_check_live(exercise->model, req->off_bytes, request->buf,
-					    req->len_bytes, &request->why))
+		if (ok && !model_check_read(exercise->model, request->op.mark, req->off_bytes,
+					    request->buf, req->len_bytes, &request->why))
 			fail(exercise, ERR_CORRUPT, &request->why);
 		break;
 	case DISK_FLUSH:
@@ -80,8 +80,12 @@ static void finished(struct request *request)
 static void on_done(struct disk_req *req)
 {
 	struct request *request = req->owner;
+	struct request **link = &request->exercise->flying;
 
 	finished(request);
+	while (*link != request)
+		link = &(*link)->next;
+	*link = request->next;
 	request->exercise->in_flight--;
 	free(request->buf);
 	free(request);
@@ -94,6 +98,7 @@ static void begin(struct request *request)
 
 	switch (req->op) {
 	case DISK_READ:
+		request->op.mark = model_now(model);
 		return;
 	case DISK_WRITE:
 		request->op =
@@ -137,16 +142,23 @@ void exercise_submit(struct exercise *exercise, enum disk_op op, unsigned flags,
 	}
 	begin(request);
 	exercise->in_flight++;
+	request->next = exercise->flying;
+	exercise->flying = request;
 	disk_submit(exercise->disk, exercise_queue(), &request->req);
+}
+
+static void wait_until(struct exercise *exercise, unsigned in_flight)
+{
+	while (exercise->in_flight > in_flight)
+		if (!queue_wait(exercise_queue()) && exercise->in_flight)
+			abort(); /* a request was lost */
 }
 
 enum err exercise_drain(struct exercise *exercise, struct err_why *why)
 {
 	enum err err;
 
-	while (exercise->in_flight)
-		if (!queue_wait(exercise_queue()) && exercise->in_flight)
-			abort(); /* a request was lost */
+	wait_until(exercise, 0);
 	err = exercise->err;
 	if (err && why)
 		*why = exercise->why;
@@ -180,14 +192,14 @@ struct range {
 };
 
 /* A sector, a few, most of a block, or a whole one; often at or across a block's edge. */
-static struct range choose_range(struct exercise *exercise, uint64_t within_bytes)
+static struct range choose_range(struct exercise *exercise, unsigned whole, uint64_t within_bytes)
 {
 	struct rng *rng = &exercise->rng;
 	uint64_t grain = exercise->grain_bytes;
 	uint64_t off = rng_below(rng, within_bytes / DISK_SECTOR) * DISK_SECTOR;
 	uint64_t len = DISK_SECTOR;
 
-	switch (rng_below(rng, 6)) {
+	switch (rng_percent(rng, whole) ? 2 : rng_below(rng, 6)) {
 	case 0:
 		break;
 	case 1:
@@ -208,10 +220,12 @@ static struct range choose_range(struct exercise *exercise, uint64_t within_byte
 	return (struct range){off, min_u64(len, within_bytes - off)};
 }
 
-static bool overlaps(const struct range *taken, unsigned count, const struct range *range)
+/* With a change that is in flight. */
+static bool meets_change(const struct exercise *exercise, const struct range *range)
 {
-	for (unsigned i = 0; i < count; i++)
-		if (ranges_overlap(taken[i].off_bytes, taken[i].len_bytes, range->off_bytes,
+	for (const struct request *r = exercise->flying; r; r = r->next)
+		if (r->req.op != DISK_READ && r->req.op != DISK_FLUSH &&
+		    ranges_overlap(r->req.off_bytes, r->req.len_bytes, range->off_bytes,
 				   range->len_bytes))
 			return true;
 	return false;
@@ -233,11 +247,25 @@ static enum disk_op choose_op(struct rng *rng, const struct exercise_mix *mix)
 	return roll < mix->flush ? DISK_FLUSH : DISK_READ;
 }
 
-/* What is in flight; when calm, everything since the last flush. */
-struct taken {
-	struct range range[MAX_GROUP];
+/* When calm: what was changed since the last flush. */
+#define MAX_CALM 64u
+
+struct calm {
+	struct range changed[MAX_CALM];
 	unsigned count;
 };
+
+static bool calm_takes(struct calm *calm, const struct range *range)
+{
+	for (unsigned i = 0; i < calm->count; i++)
+		if (ranges_overlap(calm->changed[i].off_bytes, calm->changed[i].len_bytes,
+				   range->off_bytes, range->len_bytes))
+			return false;
+	if (calm->count == MAX_CALM)
+		return false;
+	calm->changed[calm->count++] = *range;
+	return true;
+}
 
 /* A sector nothing was written to before: its loss shows, and so does its bit without its data. */
 static void write_fresh(struct exercise *exercise)
@@ -250,68 +278,69 @@ static void write_fresh(struct exercise *exercise)
 	exercise_submit(exercise, DISK_WRITE, 0,
 			info.size_bytes - EXERCISE_FRESH + exercise->fresh_bytes, DISK_SECTOR);
 	exercise->fresh_bytes += DISK_SECTOR;
-	while (exercise->in_flight)
-		queue_wait(exercise_queue());
+	wait_until(exercise, 0);
 }
 
-static bool submit_random(struct exercise *exercise, const struct exercise_mix *mix,
-			  struct taken *taken, uint64_t within_bytes)
+/* False when this one would not do. */
+static bool prepare_change(struct exercise *exercise, enum disk_op op, const struct range *range,
+			   struct calm *calm)
+{
+	if (op == DISK_READ)
+		return true;
+	if (op != DISK_FLUSH)
+		return exercise->calm ? calm_takes(calm, range) : !meets_change(exercise, range);
+	if (!exercise->calm)
+		return true;
+	if (!calm->count)
+		return false;
+	write_fresh(exercise);
+	calm->count = 0;
+	return true;
+}
+
+static void submit_random(struct exercise *exercise, const struct exercise_mix *mix,
+			  struct calm *calm, uint64_t within_bytes)
 {
 	struct rng *rng = &exercise->rng;
 	enum disk_op op = choose_op(rng, mix);
-	struct range range = choose_range(exercise, within_bytes);
+	struct range range = choose_range(exercise, mix->whole, within_bytes);
 	unsigned flags = 0;
 
-	if (op == DISK_FLUSH) {
-		if (exercise->calm && !taken->count)
-			return false;
-		if (exercise->calm)
-			write_fresh(exercise);
+	if (!prepare_change(exercise, op, &range, calm))
+		return;
+	if (op == DISK_FLUSH)
 		range = (struct range){0};
-	} else if (taken->count == MAX_GROUP || overlaps(taken->range, taken->count, &range)) {
-		return false;
-	} else {
-		taken->range[taken->count++] = range;
-	}
-	if (op == DISK_WRITE || op == DISK_ZERO)
+	/* A calm one covers nothing else, and is not of zeros, which may be there already. */
+	if (exercise->calm ? op == DISK_WRITE && calm->count <= 1
+			   : op == DISK_WRITE || op == DISK_ZERO)
 		flags = rng_percent(rng, mix->fua) ? DISK_FUA : 0;
-	if (exercise->calm && taken->count > 1)
-		flags = 0; /* its barriers would also cover what nobody has asked for yet */
 	if (op == DISK_ZERO && rng_percent(rng, 25))
 		flags |= DISK_KEEP_SPACE;
 	exercise_submit(exercise, op, flags, range.off_bytes, range.len_bytes);
-	return op == DISK_FLUSH;
 }
 
 enum err exercise_random(struct exercise *exercise, const struct exercise_mix *mix, unsigned count,
 			 unsigned depth, uint64_t within_bytes, struct err_why *why)
 {
-	struct taken taken = {.count = 0};
+	struct calm calm = {.count = 0};
 	struct disk_info info;
-	enum err err = ERR_OK;
 
 	disk_get_info(exercise->disk, &info);
-	if (exercise->calm && within_bytes > info.size_bytes - EXERCISE_FRESH)
-		within_bytes = info.size_bytes - EXERCISE_FRESH;
+	if (exercise->calm)
+		within_bytes = min_u64(within_bytes, info.size_bytes - EXERCISE_FRESH);
+	for (; count && !exercise->err; count--) {
+		unsigned most = depth;
 
-	while (count && !err) {
-		unsigned group = 1;
-		bool flushed = false;
-
-		if (!exercise->calm) {
-			group = (unsigned)rng_between(&exercise->rng, 1, min_u64(depth, MAX_GROUP));
-			taken.count = 0;
-		}
-		for (; group && count; group--, count--) {
-			flushed = submit_random(exercise, mix, &taken, within_bytes);
-			if (rng_percent(&exercise->rng, 30))
-				queue_poll(exercise_queue());
-		}
-		err = exercise_drain(exercise, why);
-		if (flushed)
-			taken.count = 0;
+		if (exercise->calm)
+			most = 1;
+		else if (rng_percent(&exercise->rng, 10))
+			most = (unsigned)rng_between(&exercise->rng, 1, depth);
+		wait_until(exercise, most - 1);
+		submit_random(exercise, mix, &calm, within_bytes);
+		if (rng_percent(&exercise->rng, 30))
+			queue_poll(exercise_queue());
 	}
-	return err;
+	return exercise_drain(exercise, why);
 }
 
 enum err exercise_flush(struct exercise *exercise, struct err_why *why)

@@ -4,8 +4,9 @@
 
 /*
  * Drives a disk and its model together: every request goes to both, with the marks a crash test
- * needs placed in the log, and every read is compared. Many requests may be in flight; they must
- * not overlap. The first failure of a request is kept and given back by exercise_drain.
+ * needs placed in the log, and every read is compared. Many requests may be in flight; those that
+ * change something must not overlap. The first failure of a request is kept and given back by
+ * exercise_drain.
  *
  * Threads: none; one queue for the whole process.
  */
@@ -19,6 +20,8 @@
 #include "tests/lib/random.h"
 
 #define EXERCISE_FRESH (32u << 10)
+
+struct request;
 
 struct exercise {
 	struct rng rng;
@@ -34,7 +37,8 @@ struct exercise {
 	bool calm;
 	/* private */
 	unsigned in_flight;
-	uint64_t fresh_bytes; /* used up of EXERCISE_FRESH */
+	struct request *flying; /* those in flight */
+	uint64_t fresh_bytes;   /* used up of EXERCISE_FRESH */
 	enum err err;
 	struct err_why why;
 };
@@ -58,11 +62,12 @@ enum err exercise_put(struct exercise *exercise, uint64_t off_bytes, const void 
 /* How often a random request is what; in percent, the rest are reads. */
 struct exercise_mix {
 	unsigned write, zero, trim, flush, fua;
+	unsigned whole; /* ranges that are one whole block, beyond those that happen to be */
 };
 
 /*
- * `count` random requests in groups of up to `depth` in flight together, inside
- * [0, within_bytes) of the disk.
+ * `count` random requests inside [0, within_bytes) of the disk, with up to `depth` of them in
+ * flight together at any time. Stops after the first failure.
  */
 enum err exercise_random(struct exercise *exercise, const struct exercise_mix *mix, unsigned count,
 			 unsigned depth, uint64_t within_bytes, struct err_why *why);

@@ -423,8 +423,13 @@ static bool matches(uint64_t tag, uint64_t sector, const uint8_t *buf, bool is_z
 	return is_zero ? !tag : tag_matches(tag, sector, buf);
 }
 
-/* `live`: everything that is done by now counts, else what was acknowledged by `mark`. */
-static bool check(struct model *model, bool live, uint64_t mark, uint64_t off_bytes,
+#define ACKNOWLEDGED UINT64_MAX
+
+/*
+ * Values begun by `mark`, not older than what was done by `since`; ACKNOWLEDGED: than what was
+ * acknowledged by `mark`.
+ */
+static bool check(struct model *model, uint64_t since, uint64_t mark, uint64_t off_bytes,
 		  const void *buf, uint64_t len_bytes, struct err_why *why)
 {
 	static const uint8_t zeros[MODEL_SECTOR];
@@ -433,7 +438,7 @@ static bool check(struct model *model, bool live, uint64_t mark, uint64_t off_by
 		const uint8_t *found_here = buf ? (const uint8_t *)buf + done : zeros;
 		uint64_t s = (off_bytes + done) / MODEL_SECTOR;
 		const struct history *history = &model->sector[s];
-		uint64_t covers = live ? mark : model->covers[s];
+		uint64_t covers = since == ACKNOWLEDGED ? model->covers[s] : since;
 		bool allowed = false;
 
 		for (uint32_t i = history_floor(history, covers); i < history->count && !allowed;
@@ -451,14 +456,20 @@ static bool check(struct model *model, bool live, uint64_t mark, uint64_t off_by
 bool model_check_live(struct model *model, uint64_t off_bytes, const void *buf, uint64_t len_bytes,
 		      struct err_why *why)
 {
-	return check(model, true, model->now, off_bytes, buf, len_bytes, why);
+	return check(model, model->now, model->now, off_bytes, buf, len_bytes, why);
+}
+
+bool model_check_read(struct model *model, uint64_t since, uint64_t off_bytes, const void *buf,
+		      uint64_t len_bytes, struct err_why *why)
+{
+	return check(model, since, model->now, off_bytes, buf, len_bytes, why);
 }
 
 bool model_check_after_cut(struct model *model, uint64_t mark, uint64_t off_bytes, const void *buf,
 			   uint64_t len_bytes, struct err_why *why)
 {
 	view_at(model, mark);
-	return check(model, false, mark, off_bytes, buf, len_bytes, why);
+	return check(model, ACKNOWLEDGED, mark, off_bytes, buf, len_bytes, why);
 }
 
 void model_get(const struct model *model, uint64_t off_bytes, void *buf, uint64_t len_bytes)

@@ -20,8 +20,8 @@
  * misplaced data, another layer's data and torn sectors are all recognised. Tag 0 is zeros; content
  * given by the caller is kept, for the life of the process, and has a tag of its own.
  *
- * Operations that overlap must not be in flight together. Units: bytes, multiples of 512.
- * Threads: none. Running out of memory ends the test program.
+ * Changes that overlap must not be in flight together; reads may overlap anything. Units: bytes,
+ * multiples of 512. Threads: none. Running out of memory ends the test program.
  */
 
 #include <stdbool.h>
@@ -77,6 +77,9 @@ bool model_size_after_cut(const struct model *model, uint64_t mark, uint64_t siz
  */
 bool model_check_live(struct model *model, uint64_t off_bytes, const void *buf, uint64_t len_bytes,
 		      struct err_why *why);
+/* The same for a read that was submitted at moment `since` and has completed now. */
+bool model_check_read(struct model *model, uint64_t since, uint64_t off_bytes, const void *buf,
+		      uint64_t len_bytes, struct err_why *why);
 bool model_check_after_cut(struct model *model, uint64_t mark, uint64_t off_bytes, const void *buf,
 			   uint64_t len_bytes, struct err_why *why);
 

@@ -8,6 +8,8 @@
 #include "tests/lib/random.h"
 #include "util/bytes.h"
 
+#define SLOW_PERCENT 15
+
 struct reorder_ns {
 	struct file_ns base;
 	struct file_ns *below;
@@ -15,8 +17,10 @@ struct reorder_ns {
 	struct queue *queue;
 	struct queue_work work;
 	bool work_posted;
-	struct file_req *held;
-	unsigned held_count;
+	struct held {
+		struct file_req *first;
+		unsigned count;
+	} quick, slow; /* slow ones go only when there is nothing else to do */
 };
 
 struct reorder_file {
@@ -36,32 +40,39 @@ static void post_work(struct reorder_ns *ns)
 	queue_post(ns->queue, &ns->work);
 }
 
-/* Let one of the held requests go, whichever. */
-static void release_one(struct queue_work *work)
+static struct file_req *take_any(struct held *held, struct rng *rng)
 {
-	struct reorder_ns *ns = container_of(work, struct reorder_ns, work);
-	struct file_req **link = &ns->held;
+	struct file_req **link = &held->first;
 	struct file_req *req;
 
-	for (uint64_t skip = rng_below(&ns->rng, ns->held_count); skip; skip--)
+	for (uint64_t skip = rng_below(rng, held->count); skip; skip--)
 		link = &(*link)->next;
 	req = *link;
 	*link = req->next;
-	ns->held_count--;
+	held->count--;
+	return req;
+}
+
+static void release_one(struct queue_work *work)
+{
+	struct reorder_ns *ns = container_of(work, struct reorder_ns, work);
+	struct file_req *req = take_any(ns->quick.count ? &ns->quick : &ns->slow, &ns->rng);
+
 	ns->work_posted = false;
 	file_submit(below(req->file), ns->queue, req);
-	if (ns->held && !ns->work_posted)
+	if (ns->quick.count + ns->slow.count && !ns->work_posted)
 		post_work(ns);
 }
 
 static void hold(struct file *file, struct queue *queue, struct file_req *req)
 {
 	struct reorder_ns *ns = container_of(file, struct reorder_file, base)->ns;
+	struct held *held = rng_percent(&ns->rng, SLOW_PERCENT) ? &ns->slow : &ns->quick;
 
 	ns->queue = queue;
-	req->next = ns->held;
-	ns->held = req;
-	ns->held_count++;
+	req->next = held->first;
+	held->first = req;
+	held->count++;
 	if (!ns->work_posted)
 		post_work(ns);
 }

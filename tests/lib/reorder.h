@@ -3,9 +3,9 @@
 #define STRATA_TESTS_REORDER_H
 
 /*
- * A namespace whose asynchronous requests run late and in a random order, as on a real device.
- * Files in memory run a request at the moment it is submitted, always in the same order; with this
- * in between, a crash test also sees the code above with its completions mixed up.
+ * A namespace whose asynchronous requests run late and in a random order, some of them very late,
+ * as on a real device. Files in memory run a request at the moment it is submitted, always in the
+ * same order; with this in between a test also sees the code above with everything mixed up.
  *
  * Synchronous calls pass through at once. Threads: one, one queue at a time.
  */

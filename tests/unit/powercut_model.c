@@ -75,6 +75,19 @@ Test(model, flush_covers_only_what_had_completed)
 	model_free(model);
 }
 
+Test(model, a_read_may_show_what_was_there_when_it_was_submitted)
+{
+	struct model *model = model_new(SECTOR);
+	struct model_op op = model_write(model, 0, SECTOR, a);
+	uint64_t before = model_now(model);
+
+	model_done(model, &op, true);
+	cr_expect(model_check_read(model, before, 0, zero, SECTOR, NULL));
+	cr_expect(model_check_read(model, before, 0, a, SECTOR, NULL));
+	cr_expect(!model_check_read(model, model_now(model), 0, zero, SECTOR, NULL));
+	model_free(model);
+}
+
 Test(model, fua_covers_only_its_own_range)
 {
 	struct model *model = model_new(2 * SECTOR);

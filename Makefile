@@ -138,9 +138,18 @@ fuzz: ## run every fuzz target for FUZZ_SECONDS
 .PHONY: fuzz-programs
 fuzz-programs: $(patsubst tests/fuzz/%.c,$(BUILD)/tests/%,$(FUZZ_SRC))
 
+BENCH_PROGRAMS := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH_SRC))
+$(BENCH_PROGRAMS): $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(LIB)
+	$(Q)mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+.PHONY: bench-programs
+bench-programs: $(BENCH_PROGRAMS)
+
 bench: ## measure against fio, qemu and libvhdi; writes build/bench.json
 	$(Q)./.ci/deps bench
-	$(Q)$(MAKE) --no-print-directory programs
+	$(Q)$(MAKE) --no-print-directory programs bench-programs
 	$(Q)BUILD=$(BUILD) bench/run
 
 demo: ## the main job, on a real image, shown

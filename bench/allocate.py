@@ -28,8 +28,8 @@ def measure(lab):
         yield _syncs_per_flush(lab, room)
 
 
-def _alloc(lab, path, start, flush_every):
-    return [lab.ours("bench/alloc"), path, COUNT, start, STEP, DEPTH, flush_every]
+def _alloc(lab, path, start=0, depth=DEPTH, flush_every=0):
+    return [lab.ours("bench/alloc"), path, COUNT, start, STEP, depth, flush_every]
 
 
 def _create(lab, path, *more):
@@ -38,7 +38,7 @@ def _create(lab, path, *more):
 
 
 def _ours(lab, path):
-    command = _alloc(lab, path, 0, 0)
+    command = _alloc(lab, path)
     return Contender(
         "VHD",
         show(*command),
@@ -64,7 +64,7 @@ def _qemu(lab, label, path, cache, target=None):
 
 def _syncs_per_block(lab, room):
     path = room / "blocks.vhd"
-    command = _alloc(lab, path, 0, 0)
+    command = _alloc(lab, path)
     _create(lab, path, "--size", SIZE)
     said = lab.run_json(*command)
     samples = [said["syncs"] / said["blocks_allocated"]]
@@ -72,11 +72,12 @@ def _syncs_per_block(lab, room):
 
 
 def _syncs_per_flush(lab, room):
-    """The dearest flush: bits of a differencing disk, in blocks that are there already."""
+    """The dearest flush: bits of a differencing disk, in blocks that are there already; and with one
+    request at a time, so that no two flushes become one."""
     child = room / "child.vhd"
     _create(lab, child, "--parent", room / "blocks.vhd")
-    lab.run(*_alloc(lab, child, 0, 0))
-    command = _alloc(lab, child, 4096, FLUSH_EVERY)
+    lab.run(*_alloc(lab, child))
+    command = _alloc(lab, child, 4096, 1, FLUSH_EVERY)
     said = lab.run_json(*command)
     samples = [said["syncs"] / said["flushes"]]
     return at_most("syncs for each flush", "syncs", samples, SYNCS_PER_FLUSH, show(*command))

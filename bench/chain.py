@@ -12,7 +12,7 @@ from measure import at_most, compare
 DEPTH = 512
 SIZE = 64 << 30
 REGION = 256 << 20  # where the data is
-ROUNDS = 7
+ROUNDS = 5
 CONTROL_ROUNDS = 3
 OPENINGS = 5
 TARGET = 0.95

@@ -10,7 +10,7 @@ from measure import compare
 
 # Cached: small enough to be read in before and written out after each turn, in no time.
 SIZES = {"cached": 128 << 20, "direct": 1 << 30}
-ROUNDS = 7
+ROUNDS = 5
 TARGET = 0.95
 
 

@@ -107,12 +107,12 @@ struct part *op_add_part(struct op *op, enum file_op kind, struct vhd_layer *lay
 	}
 	if (op->count == op->room) {
 		unsigned room = op->room * 4;
-		struct part *grown = op->part == op->inline_part ? NULL : op->part;
+		struct part *old = op->part == op->inline_part ? NULL : op->part;
+		struct part *grown = realloc(old, room * sizeof(*grown));
 
-		grown = realloc(grown, room * sizeof(*grown));
 		if (!grown)
 			return NULL;
-		if (op->part == op->inline_part)
+		if (!old)
 			memcpy(grown, op->part, op->count * sizeof(*grown));
 		op->part = grown;
 		op->room = room;

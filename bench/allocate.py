@@ -51,7 +51,7 @@ def _qemu(lab, label, path, cache, target=None):
     command = [
         lab.theirs("qemu-img"), "bench", "-w", "-f", "vpc", "-t", cache, "-c", COUNT, "-d", DEPTH,
         "-s", 4096, "-S", STEP, path,
-    ]  # fmt: skip
+    ]
 
     def before():
         path.unlink(missing_ok=True)
@@ -67,17 +67,18 @@ def _syncs_per_block(lab, room):
     command = _alloc(lab, path)
     _create(lab, path, "--size", SIZE)
     said = lab.run_json(*command)
-    samples = [said["syncs"] / said["blocks_allocated"]]
-    return at_most("syncs for each block allocated", "syncs", samples, SYNCS_PER_BLOCK, show(*command))
+    syncs = said["syncs"] / said["blocks_allocated"]
+    name = "syncs for each block allocated"
+    return at_most(name, "syncs", [syncs], SYNCS_PER_BLOCK, show(*command))
 
 
 def _syncs_per_flush(lab, room):
-    """The dearest flush: bits of a differencing disk, in blocks that are there already; and with one
+    """The dearest flush: bits of a differencing disk, in blocks that are there already; and one
     request at a time, so that no two flushes become one."""
     child = room / "child.vhd"
     _create(lab, child, "--parent", room / "blocks.vhd")
     lab.run(*_alloc(lab, child))
     command = _alloc(lab, child, 4096, 1, FLUSH_EVERY)
     said = lab.run_json(*command)
-    samples = [said["syncs"] / said["flushes"]]
-    return at_most("syncs for each flush", "syncs", samples, SYNCS_PER_FLUSH, show(*command))
+    syncs = said["syncs"] / said["flushes"]
+    return at_most("syncs for each flush", "syncs", [syncs], SYNCS_PER_FLUSH, show(*command))

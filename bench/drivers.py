@@ -35,14 +35,14 @@ def fio_command(lab, path, rw, bs, depth, *more):
     return [
         lab.theirs("fio"), "--name=bench", f"--rw={rw}", where, f"--bs={bs}", "--ioengine=io_uring", f"--iodepth={depth}", "--invalidate=0", "--output-format=json",
         *more,
-    ]  # fmt: skip
+    ]
 
 
 def fio_random(lab, label, path, rw, size, cache, target=None, *more):
     command = fio_command(
         lab, path, rw, "4k", DEPTH, f"--size={size}", f"--direct={int(cache == 'direct')}",
         "--norandommap", "--time_based", f"--runtime={SECONDS}", *more,
-    )  # fmt: skip
+    )
     return Contender(label, show(*command), lambda: fio_speed(lab, command, "iops"), target)
 
 
@@ -50,7 +50,7 @@ def fio_random(lab, label, path, rw, size, cache, target=None, *more):
 FIO_BATCHED = (
     "--registerfiles=1", f"--iodepth_batch_submit={DEPTH}", "--iodepth_batch_complete_min=1",
     f"--iodepth_batch_complete_max={DEPTH}",
-)  # fmt: skip
+)
 
 
 def vhdtool_random(lab, label, path, rw, size, cache, target=None, raw=False):
@@ -60,7 +60,7 @@ def vhdtool_random(lab, label, path, rw, size, cache, target=None, raw=False):
         *(["--yes"] if rw == "randwrite" else []),
         *(["--direct"] if cache == "direct" else []),
         *(["--raw"] if raw else []),
-    ]  # fmt: skip
+    ]
     return Contender(label, show(*command), lambda: lab.run_json(*command)["iops"], target)
 
 
@@ -75,7 +75,7 @@ def qemu_random(lab, label, path, fmt, rw, cache):
         "-f", fmt, "-c", count, "-d", DEPTH, "-s", 4096, "-S", QEMU_STEP, "-i", "io_uring",
         "-t", "none" if cache == "direct" else "writeback",
         *(["-w"] if rw == "randwrite" else []), path,
-    ]  # fmt: skip
+    ]
     return Contender(
         label,
         show("qemu-img", "bench", *arguments),

@@ -39,8 +39,8 @@ class Result:
     target: Optional[str]
     met: Optional[bool]
     command: str
-    lowest: Optional[float] = None  # of the rounds' ratios
-    highest: Optional[float] = None
+    lowest: float  # of the rounds: of the ratio, or of ours where there is none
+    highest: float
 
 
 def compare(name, unit, ours, others, rounds):

@@ -32,7 +32,8 @@ def measure(lab):
             ("qemu-storage-daemon", stack.enter_context(_qemu(lab, room, vhd))),
             ("vhdimount", stack.enter_context(_vhdimount(lab, room, vhd))),
         ]
-        yield from _compare(lab, disks, "4 KiB random reads, direct", "IOPS", _random, RANDOM_TARGET)
+        name = "4 KiB random reads"
+        yield from _compare(lab, disks, f"{name}, direct", "IOPS", _random, RANDOM_TARGET)
         name = "sequential reads of 1 MiB"
         yield from _compare(lab, disks, f"{name}, direct", "MB/s", _direct, SEQUENTIAL_TARGET)
         yield from _compare(lab, disks, f"{name}, cold", "MB/s", _cold, SEQUENTIAL_TARGET)
@@ -91,7 +92,7 @@ def _qemu(lab, room, vhd):
         "--blockdev", f"driver=file,node-name=file,filename={vhd},read-only=on,aio=io_uring",
         "--blockdev", "driver=vpc,node-name=disk,file=file,read-only=on",
         "--export", f"fuse,id=export,node-name=disk,mountpoint={disk},writable=off",
-    ]  # fmt: skip
+    ]
     with lab.serving(command, lambda: disk.stat().st_size > 0, interrupt):
         yield disk
 

@@ -8,25 +8,29 @@ NAME_WIDTH = 88
 
 
 def header():
-    print(f"{'':{NAME_WIDTH}} {'ours':>10} {'theirs':>10} {'unit':5} {'ratio':>7} {'(range)':>15} target")
+    _row("", "ours", "theirs", "unit", "ratio", "(range)", "target")
 
 
 def line(result):
-    theirs = _number(result.theirs)
     ratio = "" if result.ratio is None else f"{result.ratio:.2f}"
-    spread = "" if result.lowest is None else f"({_number(result.lowest)}-{_number(result.highest)})"
-    verdict = {None: "", True: "met", False: "MISSED"}[result.met]
-    print(
-        f"{result.name:{NAME_WIDTH}} {_number(result.ours):>10} {theirs:>10} {result.unit:5} "
-        f"{ratio:>7} {spread:>15} {result.target or '':7} {verdict}".rstrip(),
-        flush=True,
+    spread = f"({_number(result.lowest)}-{_number(result.highest)})"
+    verdict = {None: "", True: "  met", False: "  MISSED"}[result.met]
+    _row(
+        result.name, _number(result.ours), _number(result.theirs), result.unit, ratio, spread,
+        (result.target or "") + verdict,
     )
+
+
+def _row(name, ours, theirs, unit, ratio, spread, target):
+    line = f"{name:{NAME_WIDTH}} {ours:>9} {theirs:>9} {unit:5} {ratio:>6} {spread:>15} {target}"
+    print(line.rstrip(), flush=True)
 
 
 def summary(results):
     judged = [result for result in results if result.met is not None]
     missed = [result for result in judged if not result.met]
-    print(f"\n{len(results)} measured, {len(judged)} with a target: {len(judged) - len(missed)} met, {len(missed)} missed")
+    met = len(judged) - len(missed)
+    print(f"\n{len(results)} measured; of {len(judged)} with a target {met} met, {len(missed)} missed")
     for result in missed:
         figure = result.ours if result.ratio is None else result.ratio
         print(f"  missed: {result.name}: {_number(figure)}, target {result.target}")

@@ -195,7 +195,7 @@ struct mem_ns *mem_ns_clone(struct mem_ns *ns)
 
 	must(clone != NULL);
 	pthread_mutex_lock(&ns->lock);
-	clone->inode = calloc(ns->inode_count ? ns->inode_count : 1, sizeof(*clone->inode));
+	clone->inode = calloc(ns->inode_count ? ns->inode_count : 1, sizeof(struct mem_inode *));
 	must(clone->inode != NULL);
 	clone->inode_count = ns->inode_count;
 	for (uint32_t i = 0; i < ns->inode_count; i++)

@@ -284,7 +284,7 @@ static enum err replay(struct file_ns *ns, const char *path, const char *name,
 
 enum err intent_replay(struct file_ns *ns, const char *path, struct err_why *why)
 {
-	const uint8_t *old[INTENT_MAX_WRITES];
+	const uint8_t *old[INTENT_MAX_WRITES] = {0};
 	struct intent intent;
 	enum err e = load(ns, path, &intent, old, why);
 
@@ -310,7 +310,7 @@ enum err intent_replay(struct file_ns *ns, const char *path, struct err_why *why
 enum err intent_load(struct file_ns *ns, const char *path, struct file *file, struct intent *out,
 		     struct err_why *why)
 {
-	const uint8_t *old[INTENT_MAX_WRITES];
+	const uint8_t *old[INTENT_MAX_WRITES] = {0};
 	bool current = false;
 	enum err e = load(ns, path, out, old, why);
 

@@ -475,6 +475,7 @@ static struct op *new_op(struct image *image, struct queue *queue, struct disk_r
 	op->image = image;
 	op->req = req;
 	op->queue = queue;
+	op->prev = op->next = NULL;
 	op->count = 0;
 	op->room = OP_INLINE_PARTS;
 	op->part = op->inline_part;

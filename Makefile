@@ -39,7 +39,9 @@ LDFLAGS  := $(OPT) -pthread
 
 # ---- what there is --------------------------------------------------------------------------
 LIB_SRC     := $(wildcard src/util/*.c src/block/*.c src/vhd/*.c)
+CLI_SRC     := $(wildcard src/cli/*.c)
 VHDTOOL_SRC := $(wildcard vhdtool/*.c)
+VMCTL_SRC   := $(wildcard vmctl/*.c)
 FUSE_SRC    := $(wildcard fuse/*.c)
 TESTLIB_SRC := $(wildcard tests/lib/*.c)
 UNIT_SRC    := $(wildcard tests/unit/*.c tests/prop/*.c)
@@ -50,7 +52,7 @@ BENCH_SRC   := $(wildcard bench/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB := $(BUILD)/libstrata.a
-PROGRAMS := $(if $(VHDTOOL_SRC),$(BUILD)/vhdtool) $(if $(FUSE_SRC),$(BUILD)/vhdmount)
+PROGRAMS := $(BUILD)/vhdtool $(BUILD)/vhdmount $(if $(VMCTL_SRC),$(BUILD)/vmctl)
 
 .PHONY: all deps check check-asan check-tsan check-crash check-layers fuzz bench lint demo \
 	install help clean format tests
@@ -74,7 +76,11 @@ $(LIB): $(call obj,$(LIB_SRC))
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
-$(BUILD)/vhdtool: $(call obj,$(VHDTOOL_SRC)) $(LIB)
+$(BUILD)/vhdtool: $(call obj,$(VHDTOOL_SRC) $(CLI_SRC)) $(LIB)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$(BUILD)/vmctl: $(call obj,$(VMCTL_SRC) $(CLI_SRC)) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
@@ -165,8 +171,8 @@ lint: ## clang-format, clang-tidy, cppcheck, layers
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
 		--suppress=missingIncludeSystem --error-exitcode=1 -Isrc -I. -D_GNU_SOURCE \
-		src vhdtool fuse
-	$(Q)printf '%s\n' $(LIB_SRC) $(VHDTOOL_SRC) $(FUSE_SRC) | xargs -P 2 -n 1 \
+		src vhdtool fuse $(wildcard vmctl)
+	$(Q)printf '%s\n' $(LIB_SRC) $(CLI_SRC) $(VHDTOOL_SRC) $(VMCTL_SRC) $(FUSE_SRC) | xargs -P 2 -n 1 \
 		sh -c 'clang-tidy --quiet "$$@" -- -std=gnu17 $(CPPFLAGS) $(PKG_CFLAGS) $(FUSE_CFLAGS) 2>/dev/null' --
 	$(Q)$(MAKE) --no-print-directory check-layers
 
@@ -175,11 +181,12 @@ format: ## rewrite the sources as clang-format wants them
 
 install: ## install the programs, man pages and completion below DESTDIR and PREFIX
 	$(Q)$(MAKE) --no-print-directory programs
-	$(Q)install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/vhdtool $(BUILD)/vhdmount
+	$(Q)install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
 	$(Q)install -d $(DESTDIR)$(HELPERS)
 	$(Q)ln -sf $(PREFIX)/bin/vhdmount $(DESTDIR)$(HELPERS)/mount.fuse.vhd
 	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 man/*.1
-	$(Q)install -D -m 644 vhdtool/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vhdtool
+	$(Q)for file in $(wildcard */completion.bash); do install -D -m 644 $$file \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$${file%/*}; done
 
 clean: ## remove what was built
 	$(Q)rm -rf build

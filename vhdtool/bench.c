@@ -12,11 +12,11 @@
 
 #include "block/queue.h"
 #include "block/stats.h"
+#include "cli/out.h"
+#include "cli/progress.h"
 #include "util/bytes.h"
-#include "vhdtool/args.h"
 #include "vhdtool/image.h"
-#include "vhdtool/out.h"
-#include "vhdtool/progress.h"
+#include "vhdtool/verbs.h"
 
 #define MAX_BS      (64u << 20)
 #define MAX_DEPTH   4096u
@@ -27,6 +27,7 @@ enum rw { RW_UNSET, RW_RANDREAD, RW_RANDWRITE, RW_READ, RW_WRITE };
 
 struct bench_args {
 	struct common common;
+	struct image_args image;
 	struct opt_size bs, size;
 	unsigned rw, iodepth, seconds, threads, flush_every;
 	bool direct, raw, yes;
@@ -49,6 +50,9 @@ static const struct opt bench_opts[] = {
     {"raw", 0, OPT_FLAG, NULL, offsetof(struct bench_args, raw), "FILE is a raw image, not a VHD"},
     {"yes", 'y', OPT_FLAG, NULL, offsetof(struct bench_args, yes),
      "yes, overwrite what is on the disk; writing wants it"},
+    IMAGE_PARENT(struct bench_args),
+    IMAGE_SEARCH(struct bench_args),
+    IMAGE_NO_LOCK(struct bench_args),
     {0},
 };
 
@@ -243,7 +247,7 @@ static int check_options(const struct bench_args *args, const struct bench *benc
 static enum err open_disk(const struct bench_args *args, struct bench *bench,
 			  struct outcome *outcome, struct err_why *why)
 {
-	struct vhd_open_opts opts = image_open_opts(&args->common);
+	struct vhd_open_opts opts = image_open_opts(&args->image);
 	int64_t start = now_ns();
 	enum err err;
 
@@ -369,7 +373,7 @@ const struct verb verb_bench = {
 	"bytes) and the latency below which half and 99 % of the requests stayed. Writing\n"
 	"destroys what is on the disk and wants --yes.",
     .opts = bench_opts,
-    .groups = GROUP_DRY_RUN | GROUP_JSON | GROUP_CHAIN | GROUP_NO_LOCK,
+    .groups = GROUP_DRY_RUN | GROUP_JSON,
     .min_args = 1,
     .max_args = 1,
     .args_bytes = sizeof(struct bench_args),

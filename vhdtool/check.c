@@ -2,17 +2,17 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
+#include "cli/ask.h"
+#include "cli/out.h"
+#include "cli/progress.h"
 #include "vhd/vhd.h"
-#include "vhdtool/args.h"
 #include "vhdtool/image.h"
-#include "vhdtool/out.h"
-#include "vhdtool/progress.h"
+#include "vhdtool/verbs.h"
 
 struct check_args {
 	struct common common;
+	struct image_args image;
 	bool chain, repair, yes;
 };
 
@@ -22,6 +22,8 @@ static const struct opt check_opts[] = {
     {"repair", 'r', OPT_FLAG, NULL, offsetof(struct check_args, repair),
      "mend what can be mended without losing data, after asking"},
     {"yes", 'y', OPT_FLAG, NULL, offsetof(struct check_args, yes), "repair without asking"},
+    IMAGE_PARENT(struct check_args),
+    IMAGE_SEARCH(struct check_args),
     {0},
 };
 
@@ -117,7 +119,7 @@ static void free_reports(struct reports *reports)
 static int check_paths(const struct check_args *args, const char *const *paths, unsigned count,
 		       struct reports *out)
 {
-	struct vhd_open_opts opts = image_open_opts(&args->common);
+	struct vhd_open_opts opts = image_open_opts(&args->image);
 	struct cli_progress progress;
 	struct err_why why = {0};
 	struct progress *base;
@@ -142,7 +144,7 @@ static int check_paths(const struct check_args *args, const char *const *paths, 
 
 static int check_chain(const struct check_args *args, struct reports *out)
 {
-	struct vhd_open_opts opts = image_open_opts(&args->common);
+	struct vhd_open_opts opts = image_open_opts(&args->image);
 	struct err_why why = {0};
 	struct vhd_info *info;
 	const char **paths;
@@ -199,19 +201,12 @@ static size_t print_plan(const struct reports *reports)
 
 static bool confirmed(const struct check_args *args)
 {
-	char answer[16];
+	enum answer answer = args->yes ? ANSWER_YES : ask_yes("Carry this out? Type yes: ");
 
-	if (args->yes)
-		return true;
-	if (!isatty(STDIN_FILENO)) {
-		out_note(args->common.arg[0], "nothing was changed: repairing needs --yes");
-		return false;
-	}
-	fputs("Carry this out? Type yes: ", stderr);
-	if (fgets(answer, sizeof(answer), stdin) && !strcmp(answer, "yes\n"))
-		return true;
-	out_note(args->common.arg[0], "nothing was changed");
-	return false;
+	if (answer != ANSWER_YES)
+		out_note(args->common.arg[0], "nothing was changed%s",
+			 answer == ANSWER_NOBODY ? ": repairing needs --yes" : "");
+	return answer == ANSWER_YES;
 }
 
 /* Repair one file; *report is then one of a new check, the state afterwards. */
@@ -238,7 +233,7 @@ static enum err repair_file(struct vhd_report *report, struct vhd_open_opts *opt
 /* Repair what needs it. Prints errors; returns 0 or the exit code. */
 static int repair(const struct check_args *args, struct reports *reports)
 {
-	struct vhd_open_opts opts = image_open_opts(&args->common);
+	struct vhd_open_opts opts = image_open_opts(&args->image);
 	struct err_why why = {0};
 
 	for (unsigned i = 0; i < reports->count; i++) {
@@ -283,7 +278,7 @@ const struct verb verb_check = {
 	"can mend it without losing data. --repair prints its plan first and needs a yes\n"
 	"typed at a terminal, or --yes; the exit code then tells the state afterwards.",
     .opts = check_opts,
-    .groups = GROUP_DRY_RUN | GROUP_JSON | GROUP_PROGRESS | GROUP_CHAIN,
+    .groups = GROUP_DRY_RUN | GROUP_JSON | GROUP_PROGRESS,
     .min_args = 1,
     .max_args = 1,
     .args_bytes = sizeof(struct check_args),

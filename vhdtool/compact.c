@@ -2,14 +2,15 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "cli/out.h"
+#include "cli/progress.h"
 #include "vhd/vhd.h"
-#include "vhdtool/args.h"
 #include "vhdtool/image.h"
-#include "vhdtool/out.h"
-#include "vhdtool/progress.h"
+#include "vhdtool/verbs.h"
 
 struct compact_args {
 	struct common common;
+	struct image_args image;
 	unsigned mode; /* 1 full, 2 quick, 3 prezeroed */
 	bool estimate;
 };
@@ -19,6 +20,8 @@ static const struct opt compact_opts[] = {
      "what to drop; full by default"},
     {"estimate", 'e', OPT_FLAG, NULL, offsetof(struct compact_args, estimate),
      "only say what would be gained, as --dry-run does"},
+    IMAGE_PARENT(struct compact_args),
+    IMAGE_SEARCH(struct compact_args),
     {0},
 };
 
@@ -53,7 +56,7 @@ static int run(void *arg)
 						      COMPACT_PREZEROED};
 	struct compact_args *args = arg;
 	const char *path = args->common.arg[0];
-	struct vhd_open_opts open_opts = image_open_opts(&args->common);
+	struct vhd_open_opts open_opts = image_open_opts(&args->image);
 	bool estimate = args->estimate || args->common.dry_run;
 	struct vhd_compact_result result = {0};
 	struct cli_progress progress;
@@ -91,7 +94,7 @@ const struct verb verb_compact = {
 	       "disk a block is dropped only when its ancestors read as zero there. May be\n"
 	       "interrupted at any time and asked for again.",
     .opts = compact_opts,
-    .groups = GROUP_DRY_RUN | GROUP_JSON | GROUP_PROGRESS | GROUP_CHAIN,
+    .groups = GROUP_DRY_RUN | GROUP_JSON | GROUP_PROGRESS,
     .min_args = 1,
     .max_args = 1,
     .args_bytes = sizeof(struct compact_args),

@@ -4,11 +4,12 @@
 #include <string.h>
 
 #include "block/copy.h"
+#include "cli/out.h"
+#include "cli/progress.h"
 #include "util/bytes.h"
 #include "vhdtool/image.h"
-#include "vhdtool/out.h"
 #include "vhdtool/pair.h"
-#include "vhdtool/progress.h"
+#include "vhdtool/verbs.h"
 
 static const struct opt compare_opts[] = {
     {"format-a", 0, OPT_CHOICE, IMAGE_FORMATS, offsetof(struct pair_args, format_a),
@@ -17,6 +18,8 @@ static const struct opt compare_opts[] = {
      "what B is; by its name when not given"},
     {"strict", 0, OPT_FLAG, NULL, offsetof(struct pair_args, strict),
      "disks of different sizes are different, even if the rest is zeros"},
+    IMAGE_SEARCH(struct pair_args),
+    IMAGE_NO_LOCK(struct pair_args),
     {0},
 };
 
@@ -107,7 +110,7 @@ const struct verb verb_compare = {
 	"--strict. Exits 0 when they are equal, 1 when they differ or on an error (then\n"
 	"nothing is on standard output).",
     .opts = compare_opts,
-    .groups = GROUP_JSON | GROUP_PROGRESS | GROUP_SEARCH | GROUP_NO_LOCK,
+    .groups = GROUP_JSON | GROUP_PROGRESS,
     .min_args = 2,
     .max_args = 2,
     .args_bytes = sizeof(struct pair_args),

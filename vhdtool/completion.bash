@@ -29,7 +29,7 @@ _vhdtool() {
 
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ] || { [ "$COMP_CWORD" = 2 ] && [ "$verb" = help ]; }; then
-		mapfile -t COMPREPLY < <(compgen -W "$(_vhdtool_verbs) help --help" -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W "$(_vhdtool_verbs) help --help --version" -- "$word")
 		return
 	fi
 	if [[ $before == --* ]]; then

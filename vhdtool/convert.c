@@ -9,20 +9,21 @@
 #include "block/copy.h"
 #include "block/file.h"
 #include "block/queue.h"
+#include "cli/out.h"
+#include "cli/progress.h"
 #include "util/bytes.h"
 #include "vhd/vhd.h"
-#include "vhdtool/args.h"
 #include "vhdtool/delta.h"
 #include "vhdtool/image.h"
 #include "vhdtool/measure.h"
-#include "vhdtool/out.h"
-#include "vhdtool/progress.h"
 #include "vhdtool/stream.h"
+#include "vhdtool/verbs.h"
 
 #define QUEUE_DEPTH 64
 
 struct convert_args {
 	struct common common;
+	struct image_args image;
 	struct opt_size size, block_size;
 	unsigned from, format; /* enum image_format */
 	unsigned type;         /* 1 dynamic, 2 fixed, 3 diff */
@@ -39,7 +40,7 @@ static const struct opt convert_opts[] = {
      "kind of VHD to make; dynamic by default"},
     {"block-size", 'b', OPT_SIZE, "SIZE", offsetof(struct convert_args, block_size),
      "block size of a dynamic or differencing DST; 2M by default"},
-    {"parent", 'p', OPT_TEXT, "FILE", offsetof(struct convert_args, common.parent),
+    {"parent", 'p', OPT_TEXT, "FILE", offsetof(struct convert_args, image.parent),
      "with --type diff: store in DST only what differs from this disk"},
     {"azure", 0, OPT_FLAG, NULL, offsetof(struct convert_args, azure),
      "fixed, its size rounded up to a whole MiB, as Azure demands"},
@@ -49,6 +50,8 @@ static const struct opt convert_opts[] = {
      "how much a pipe on standard input holds"},
     {"force", 0, OPT_FLAG, NULL, offsetof(struct convert_args, force),
      "DST may be an existing block device; its content is lost"},
+    IMAGE_SEARCH(struct convert_args),
+    IMAGE_NO_LOCK(struct convert_args),
     {0},
 };
 
@@ -119,9 +122,9 @@ static int check_options(const struct job *job)
 		return out_usage("convert", "--type, --block-size and --azure are for a VHD");
 	if (args->azure && job->type != VHD_FIXED)
 		return out_usage("convert", "--azure makes a fixed disk, not another type");
-	if (vhd && (job->type == VHD_DIFFERENCING) != (args->common.parent != NULL))
+	if (vhd && (job->type == VHD_DIFFERENCING) != (args->image.parent != NULL))
 		return out_usage("convert", "--type diff and --parent go together");
-	if (!vhd && args->common.parent)
+	if (!vhd && args->image.parent)
 		return out_usage("convert", "--parent is for --type diff; see --src-parent");
 	if (args->block_size.given &&
 	    (job->type == VHD_FIXED || !is_power_of_two(args->block_size.bytes) ||
@@ -160,7 +163,7 @@ static enum err stdin_size(const struct convert_args *args, uint64_t *out, struc
 
 static enum err open_source(struct job *job, struct err_why *why)
 {
-	struct vhd_open_opts opts = image_open_opts(&job->args->common);
+	struct vhd_open_opts opts = image_open_opts(&job->args->image);
 	enum err err;
 
 	if (is_dash(job->src_path))
@@ -213,12 +216,12 @@ static enum err create_raw(struct job *job, struct err_why *why)
 static enum err create_vhd(struct job *job, struct err_why *why)
 {
 	const struct convert_args *args = job->args;
-	struct vhd_open_opts open_opts = {.writable = true, .parent = args->common.parent};
+	struct vhd_open_opts open_opts = {.writable = true, .parent = args->image.parent};
 	struct vhd_create_opts opts = {
 	    .type = job->type,
 	    .size_bytes = round_up(job->size_bytes, DISK_SECTOR),
 	    .block_size = (uint32_t)args->block_size.bytes,
-	    .parent = args->common.parent,
+	    .parent = args->image.parent,
 	    .azure = args->azure,
 	};
 	enum err err = vhd_create(job->dst_path, &opts, why);
@@ -338,7 +341,7 @@ const struct verb verb_convert = {
 	"space in DST, except in a fixed VHD. DST must not exist; it is removed again when\n"
 	"the copy fails or is stopped.",
     .opts = convert_opts,
-    .groups = GROUP_DRY_RUN | GROUP_PROGRESS | GROUP_SEARCH | GROUP_NO_LOCK,
+    .groups = GROUP_DRY_RUN | GROUP_PROGRESS,
     .min_args = 2,
     .max_args = 2,
     .args_bytes = sizeof(struct convert_args),

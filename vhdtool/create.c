@@ -2,17 +2,17 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "cli/out.h"
 #include "util/guid.h"
 #include "vhd/vhd.h"
-#include "vhdtool/args.h"
 #include "vhdtool/info.h"
-#include "vhdtool/out.h"
+#include "vhdtool/verbs.h"
 
 struct create_args {
 	struct common common;
 	struct opt_size size, block_size;
 	unsigned type; /* 1 dynamic, 2 fixed, 3 diff */
-	const char *uuid;
+	const char *parent, *uuid;
 	bool azure;
 };
 
@@ -21,7 +21,7 @@ static const struct opt create_opts[] = {
      "size of the disk; a child has its parent's by default"},
     {"type", 't', OPT_CHOICE, "dynamic|fixed|diff", offsetof(struct create_args, type),
      "kind of disk; dynamic by default, diff with --parent"},
-    {"parent", 'p', OPT_TEXT, "FILE", offsetof(struct create_args, common.parent),
+    {"parent", 'p', OPT_TEXT, "FILE", offsetof(struct create_args, parent),
      "disk that a differencing disk builds on"},
     {"block-size", 'b', OPT_SIZE, "SIZE", offsetof(struct create_args, block_size),
      "unit of allocation, a power of two from 64K to 256M; 2M by default"},
@@ -40,15 +40,15 @@ static int plan(const struct create_args *args, struct guid *uuid, struct vhd_cr
 	enum vhd_type type = types[args->type];
 
 	*out = (struct vhd_create_opts){0};
-	if (!args->type && args->common.parent)
+	if (!args->type && args->parent)
 		type = VHD_DIFFERENCING;
 	if (!args->type && args->azure)
 		type = VHD_FIXED;
 	if (args->azure && type != VHD_FIXED)
 		return out_usage("create", "--azure makes a fixed disk, not another type");
-	if (type == VHD_DIFFERENCING && !args->common.parent)
+	if (type == VHD_DIFFERENCING && !args->parent)
 		return out_usage("create", "a differencing disk needs --parent");
-	if (type != VHD_DIFFERENCING && args->common.parent)
+	if (type != VHD_DIFFERENCING && args->parent)
 		return out_usage("create", "--parent is for differencing disks only");
 	if (type != VHD_DIFFERENCING && !args->size.given)
 		return out_usage("create", "--size is wanted");
@@ -66,7 +66,7 @@ static int plan(const struct create_args *args, struct guid *uuid, struct vhd_cr
 	    .type = type,
 	    .size_bytes = args->size.bytes,
 	    .block_size = (uint32_t)args->block_size.bytes,
-	    .parent = args->common.parent,
+	    .parent = args->parent,
 	    .azure = args->azure,
 	    .uuid = args->uuid ? uuid : NULL,
 	};

@@ -3,16 +3,19 @@
 #include <stdio.h>
 
 #include "block/copy.h"
+#include "cli/out.h"
+#include "cli/progress.h"
 #include "vhdtool/image.h"
-#include "vhdtool/out.h"
 #include "vhdtool/pair.h"
-#include "vhdtool/progress.h"
+#include "vhdtool/verbs.h"
 
 static const struct opt diff_opts[] = {
     {"format-a", 0, OPT_CHOICE, IMAGE_FORMATS, offsetof(struct pair_args, format_a),
      "what A is; by its name when not given"},
     {"format-b", 0, OPT_CHOICE, IMAGE_FORMATS, offsetof(struct pair_args, format_b),
      "what B is; by its name when not given"},
+    IMAGE_SEARCH(struct pair_args),
+    IMAGE_NO_LOCK(struct pair_args),
     {0},
 };
 
@@ -85,7 +88,7 @@ const struct verb verb_diff = {
 	"any two images or two nodes of a chain. What both own in the same place of the same\n"
 	"file is not read. Exits 0 whether or not there are differences.",
     .opts = diff_opts,
-    .groups = GROUP_JSON | GROUP_PROGRESS | GROUP_SEARCH | GROUP_NO_LOCK,
+    .groups = GROUP_JSON | GROUP_PROGRESS,
     .min_args = 2,
     .max_args = 2,
     .args_bytes = sizeof(struct pair_args),

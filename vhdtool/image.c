@@ -24,13 +24,13 @@ enum image_format image_format_of_name(const char *path)
 	return IMAGE_UNKNOWN;
 }
 
-struct vhd_open_opts image_open_opts(const struct common *common)
+struct vhd_open_opts image_open_opts(const struct image_args *args)
 {
 	return (struct vhd_open_opts){
-	    .no_lock = common->no_lock,
-	    .parent = common->parent,
-	    .search = common->search.item,
-	    .search_count = common->search.count,
+	    .no_lock = args->no_lock,
+	    .parent = args->parent,
+	    .search = args->search.item,
+	    .search_count = args->search.count,
 	};
 }
 

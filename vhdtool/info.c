@@ -3,22 +3,8 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 
-#include "vhdtool/out.h"
-
-#define TIME_TEXT_BYTES 48
-
-/* ISO 8601, UTC. */
-static const char *time_text(int64_t seconds, char out[TIME_TEXT_BYTES])
-{
-	time_t when = (time_t)seconds;
-	struct tm tm;
-
-	if (!gmtime_r(&when, &tm) || !strftime(out, TIME_TEXT_BYTES, "%Y-%m-%dT%H:%M:%SZ", &tm))
-		snprintf(out, TIME_TEXT_BYTES, "%" PRId64, seconds);
-	return out;
-}
+#include "cli/out.h"
 
 static const char *version_text(const struct vhd_info *info, char out[32])
 {
@@ -28,13 +14,13 @@ static const char *version_text(const struct vhd_info *info, char out[32])
 
 static json_t *parent_json(const struct vhd_info *info)
 {
-	char guid[GUID_TEXT_BYTES], when[TIME_TEXT_BYTES];
+	char guid[GUID_TEXT_BYTES];
 
 	if (info->type != VHD_DIFFERENCING)
 		return json_null();
 	return json_pack("{s:s, s:o, s:o, s:s, s:o}", "uuid", guid_text(&info->parent_uuid, guid),
 			 "name", json_text(info->parent_name), "path", json_text(info->parent_path),
-			 "timestamp", time_text(info->parent_timestamp, when), "error",
+			 "timestamp", out_time(info->parent_timestamp), "error",
 			 json_text(info->parent_path ? NULL : info->parent_why.text));
 }
 
@@ -73,7 +59,7 @@ static void add_dynamic_json(json_t *root, const struct vhd_info *info)
 
 json_t *info_json(const struct vhd_info *info)
 {
-	char guid[GUID_TEXT_BYTES], version[32], when[TIME_TEXT_BYTES];
+	char guid[GUID_TEXT_BYTES], version[32];
 	json_t *root = json_pack(
 	    "{s:o, s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:s, s:o, s:s, s:I}", "path",
 	    json_text(info->path), "type", vhd_type_name(info->type), "virtual_size",
@@ -81,8 +67,8 @@ json_t *info_json(const struct vhd_info *info)
 	    "file_size", json_size(info->file_size), "disk_usage", json_size(info->disk_usage),
 	    "uuid", guid_text(&info->uuid, guid), "creator_app", json_text(info->creator_app),
 	    "creator_version", version_text(info, version), "creator_host",
-	    json_text(info->creator_host), "timestamp", time_text(info->timestamp, when),
-	    "timestamp_unix", (json_int_t)info->timestamp);
+	    json_text(info->creator_host), "timestamp", out_time(info->timestamp), "timestamp_unix",
+	    (json_int_t)info->timestamp);
 
 	json_object_set_new(root, "geometry",
 			    json_pack("{s:i, s:i, s:i}", "cylinders", (int)info->cylinders, "heads",
@@ -130,7 +116,7 @@ static void print_parent(const struct vhd_info *info)
 
 void info_print(const struct vhd_info *info)
 {
-	char guid[GUID_TEXT_BYTES], version[32], when[TIME_TEXT_BYTES];
+	char guid[GUID_TEXT_BYTES], version[32];
 
 	printf("%s\n", out_name(info->path));
 	out_row("type", "%s", vhd_type_name(info->type));
@@ -142,7 +128,7 @@ void info_print(const struct vhd_info *info)
 	out_row("uuid", "%s", guid_text(&info->uuid, guid));
 	out_row("created by", "'%s' %s on '%s', %s", out_name(info->creator_app),
 		version_text(info, version), out_name(info->creator_host),
-		time_text(info->timestamp, when));
+		out_time(info->timestamp));
 	out_row("geometry", "%u/%u/%u", info->cylinders, info->heads, info->sectors);
 	if (info->saved_state)
 		out_row("saved state", "yes");

@@ -4,21 +4,24 @@
 #include <stdlib.h>
 
 #include "block/queue.h"
+#include "cli/out.h"
 #include "vhd/guestfs.h"
 #include "vhd/vhd.h"
-#include "vhdtool/args.h"
 #include "vhdtool/image.h"
 #include "vhdtool/info.h"
-#include "vhdtool/out.h"
+#include "vhdtool/verbs.h"
 
 struct inspect_args {
 	struct common common;
+	struct image_args image;
 	bool chain;
 };
 
 static const struct opt inspect_opts[] = {
     {"chain", 'c', OPT_FLAG, NULL, offsetof(struct inspect_args, chain),
      "show the disk's ancestors too; all must be there"},
+    IMAGE_PARENT(struct inspect_args),
+    IMAGE_SEARCH(struct inspect_args),
     {0},
 };
 
@@ -142,7 +145,7 @@ static int run(void *arg)
 {
 	struct inspect_args *args = arg;
 	const char *path = args->common.arg[0];
-	struct vhd_open_opts opts = image_open_opts(&args->common);
+	struct vhd_open_opts opts = image_open_opts(&args->image);
 	struct content content = {0};
 	struct vhd_info one, *info = &one;
 	struct err_why why = {0};
@@ -182,7 +185,7 @@ const struct verb verb_inspect = {
 	"use. When the parent of a differencing disk is missing, the file's own headers are\n"
 	"shown all the same; with --chain that is an error.",
     .opts = inspect_opts,
-    .groups = GROUP_JSON | GROUP_CHAIN,
+    .groups = GROUP_JSON,
     .min_args = 1,
     .max_args = 1,
     .args_bytes = sizeof(struct inspect_args),

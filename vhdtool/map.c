@@ -2,17 +2,21 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "vhdtool/args.h"
+#include "cli/out.h"
 #include "vhdtool/image.h"
-#include "vhdtool/out.h"
+#include "vhdtool/verbs.h"
 
 struct map_args {
 	struct common common;
+	struct image_args image;
 	bool raw;
 };
 
 static const struct opt map_opts[] = {
     {"raw", 0, OPT_FLAG, NULL, offsetof(struct map_args, raw), "FILE is a raw image, not a VHD"},
+    IMAGE_PARENT(struct map_args),
+    IMAGE_SEARCH(struct map_args),
+    IMAGE_NO_LOCK(struct map_args),
     {0},
 };
 
@@ -86,7 +90,7 @@ static int run(void *arg)
 {
 	struct map_args *args = arg;
 	const char *path = args->common.arg[0];
-	struct vhd_open_opts opts = image_open_opts(&args->common);
+	struct vhd_open_opts opts = image_open_opts(&args->image);
 	struct err_why why = {0};
 	struct disk *disk;
 	enum err err;
@@ -111,7 +115,7 @@ const struct verb verb_map = {
 	"reads as zero without being stored, and for data the layer that owns it (depth 0 is\n"
 	"FILE, 1 its parent, ...), that layer's path and the offset in it.",
     .opts = map_opts,
-    .groups = GROUP_JSON | GROUP_CHAIN | GROUP_NO_LOCK,
+    .groups = GROUP_JSON,
     .min_args = 1,
     .max_args = 1,
     .args_bytes = sizeof(struct map_args),

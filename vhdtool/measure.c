@@ -4,10 +4,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "cli/out.h"
 #include "util/bytes.h"
-#include "vhdtool/args.h"
 #include "vhdtool/image.h"
-#include "vhdtool/out.h"
+#include "vhdtool/verbs.h"
 
 #define FOOTER_BYTES 512u
 #define HEADER_BYTES 1024u
@@ -16,6 +16,7 @@
 
 struct measure_args {
 	struct common common;
+	struct image_args image;
 	struct opt_size block_size;
 	unsigned from; /* enum image_format */
 };
@@ -25,6 +26,9 @@ static const struct opt measure_opts[] = {
      "what FILE is; by its name when not given"},
     {"block-size", 'b', OPT_SIZE, "SIZE", offsetof(struct measure_args, block_size),
      "block size of the dynamic disk; 2M by default"},
+    IMAGE_PARENT(struct measure_args),
+    IMAGE_SEARCH(struct measure_args),
+    IMAGE_NO_LOCK(struct measure_args),
     {0},
 };
 
@@ -97,7 +101,7 @@ static int run(void *arg)
 {
 	struct measure_args *args = arg;
 	const char *path = args->common.arg[0];
-	struct vhd_open_opts opts = image_open_opts(&args->common);
+	struct vhd_open_opts opts = image_open_opts(&args->image);
 	uint64_t block_size = args->block_size.given ? args->block_size.bytes : VHD_DEFAULT_BLOCK;
 	unsigned format = args->from ? args->from : image_format_of_name(path);
 	struct err_why why = {0};
@@ -130,7 +134,7 @@ const struct verb verb_measure = {
 	"Tell how large FILE would be as a raw image, a fixed and a dynamic disk. The figures\n"
 	"come from its map: stored zeros count as data, so convert may need less.",
     .opts = measure_opts,
-    .groups = GROUP_JSON | GROUP_CHAIN | GROUP_NO_LOCK,
+    .groups = GROUP_JSON,
     .min_args = 1,
     .max_args = 1,
     .args_bytes = sizeof(struct measure_args),

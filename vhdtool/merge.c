@@ -2,20 +2,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cli/out.h"
+#include "cli/progress.h"
 #include "vhd/vhd.h"
-#include "vhdtool/args.h"
 #include "vhdtool/image.h"
-#include "vhdtool/out.h"
-#include "vhdtool/progress.h"
+#include "vhdtool/verbs.h"
 
 struct merge_args {
 	struct common common;
+	struct image_args image;
 	const char *into;
 };
 
 static const struct opt merge_opts[] = {
     {"into", 'i', OPT_TEXT, "FILE", offsetof(struct merge_args, into),
      "ancestor that takes the content; the parent by default"},
+    IMAGE_PARENT(struct merge_args),
+    IMAGE_SEARCH(struct merge_args),
     {0},
 };
 
@@ -39,7 +42,7 @@ static int run(void *arg)
 {
 	struct merge_args *args = arg;
 	const char *child = args->common.arg[0];
-	struct vhd_open_opts open_opts = image_open_opts(&args->common);
+	struct vhd_open_opts open_opts = image_open_opts(&args->image);
 	struct vhd_merge_opts opts = {.into = args->into, .dry_run = args->common.dry_run};
 	struct vhd_merge_result result = {0};
 	struct cli_progress progress;
@@ -68,7 +71,7 @@ const struct verb verb_merge = {
 	"need 'vhdtool relink' only. An interrupted run is finished by asking for it again;\n"
 	"until then CHILD reads as before.",
     .opts = merge_opts,
-    .groups = GROUP_DRY_RUN | GROUP_JSON | GROUP_PROGRESS | GROUP_CHAIN,
+    .groups = GROUP_DRY_RUN | GROUP_JSON | GROUP_PROGRESS,
     .min_args = 1,
     .max_args = 1,
     .args_bytes = sizeof(struct merge_args),

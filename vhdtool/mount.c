@@ -6,17 +6,21 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vhdtool/args.h"
-#include "vhdtool/out.h"
+#include "cli/out.h"
+#include "vhdtool/image.h"
+#include "vhdtool/verbs.h"
 
 struct mount_args {
 	struct common common;
+	struct image_args image;
 	const char *options;
 };
 
 static const struct opt mount_opts[] = {
     {"options", 'o', OPT_TEXT, "OPTS", offsetof(struct mount_args, options),
      "mount options for vhdmount, such as ro"},
+    IMAGE_PARENT(struct mount_args),
+    IMAGE_SEARCH(struct mount_args),
     {0},
 };
 
@@ -55,7 +59,7 @@ static int become(const char *program, const char *const *argv, bool dry_run)
 static int run_mount(void *arg)
 {
 	struct mount_args *args = arg;
-	const struct opt_list *search = &args->common.search;
+	const struct opt_list *search = &args->image.search;
 	const char *argv[2 * OPT_LIST_MAX + 12], **next = argv;
 	char path[PATH_MAX];
 	const char *program = find_vhdmount(path);
@@ -65,9 +69,9 @@ static int run_mount(void *arg)
 		*next++ = "-o";
 		*next++ = args->options;
 	}
-	if (args->common.parent) {
+	if (args->image.parent) {
 		*next++ = "--parent";
-		*next++ = args->common.parent;
+		*next++ = args->image.parent;
 	}
 	for (unsigned i = 0; i < search->count; i++) {
 		*next++ = "--search";
@@ -96,7 +100,7 @@ const struct verb verb_mount = {
 	"Run vhdmount, found beside vhdtool or in PATH: DIR/disk.img is the disk, DIR/p1.img\n"
 	"its first partition, DIR/info.json its description. Ends with 'vhdtool umount DIR'.",
     .opts = mount_opts,
-    .groups = GROUP_DRY_RUN | GROUP_CHAIN,
+    .groups = GROUP_DRY_RUN,
     .min_args = 2,
     .max_args = 2,
     .args_bytes = sizeof(struct mount_args),

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "vhdtool/pair.h"
 
-#include "vhdtool/image.h"
-#include "vhdtool/out.h"
+#include "cli/out.h"
 
 static int open_one(const struct pair_args *args, const char *verb, const char *path,
 		    unsigned format, const char *option, struct disk **out)
 {
-	struct vhd_open_opts opts = image_open_opts(&args->common);
+	struct vhd_open_opts opts = image_open_opts(&args->image);
 	struct err_why why = {0};
 
 	if (!format)

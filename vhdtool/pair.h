@@ -6,10 +6,12 @@
 
 #include "block/block.h"
 #include "block/queue.h"
-#include "vhdtool/args.h"
+#include "cli/args.h"
+#include "vhdtool/image.h"
 
 struct pair_args {
 	struct common common;
+	struct image_args image;
 	unsigned format_a, format_b; /* enum image_format */
 	bool strict;                 /* compare only */
 };

@@ -2,21 +2,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cli/out.h"
 #include "vhd/vhd.h"
-#include "vhdtool/args.h"
 #include "vhdtool/image.h"
-#include "vhdtool/out.h"
+#include "vhdtool/verbs.h"
 
 struct relink_args {
 	struct common common;
+	struct image_args image;
 	bool ignore_id_mismatch;
 };
 
 static const struct opt relink_opts[] = {
-    {"parent", 'p', OPT_TEXT, "FILE", offsetof(struct relink_args, common.parent),
+    {"parent", 'p', OPT_TEXT, "FILE", offsetof(struct relink_args, image.parent),
      "the parent; by default it is looked for by its UUID"},
     {"ignore-id-mismatch", 0, OPT_FLAG, NULL, offsetof(struct relink_args, ignore_id_mismatch),
      "take a parent of another UUID; wrong data if it is another disk"},
+    IMAGE_SEARCH(struct relink_args),
     {0},
 };
 
@@ -24,14 +26,14 @@ static int run(void *arg)
 {
 	struct relink_args *args = arg;
 	const char *child = args->common.arg[0];
-	struct vhd_open_opts open_opts = image_open_opts(&args->common);
-	struct vhd_relink_opts opts = {.parent = args->common.parent,
+	struct vhd_open_opts open_opts = image_open_opts(&args->image);
+	struct vhd_relink_opts opts = {.parent = args->image.parent,
 				       .ignore_id_mismatch = args->ignore_id_mismatch,
 				       .dry_run = args->common.dry_run};
 	struct err_why why = {0};
 	char *parent = NULL;
 
-	if (args->ignore_id_mismatch && !args->common.parent)
+	if (args->ignore_id_mismatch && !args->image.parent)
 		return out_usage("relink", "--ignore-id-mismatch needs --parent");
 	open_opts.writable = !opts.dry_run;
 	if (vhd_relink(child, &open_opts, &opts, &parent, &why))
@@ -56,7 +58,7 @@ const struct verb verb_relink = {
 	"looked for by its UUID in CHILD's folder and in those named with --search. No data\n"
 	"is copied: a parent with another UUID is refused.",
     .opts = relink_opts,
-    .groups = GROUP_DRY_RUN | GROUP_JSON | GROUP_SEARCH,
+    .groups = GROUP_DRY_RUN | GROUP_JSON,
     .min_args = 1,
     .max_args = 1,
     .args_bytes = sizeof(struct relink_args),

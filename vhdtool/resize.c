@@ -2,21 +2,24 @@
 /* expand, shrink and resize: one operation, and which directions are meant. */
 #include <stdio.h>
 
+#include "cli/out.h"
+#include "cli/progress.h"
 #include "util/bytes.h"
 #include "vhd/vhd.h"
-#include "vhdtool/args.h"
 #include "vhdtool/image.h"
-#include "vhdtool/out.h"
-#include "vhdtool/progress.h"
+#include "vhdtool/verbs.h"
 
 struct resize_args {
 	struct common common;
+	struct image_args image;
 	struct opt_size size;
 };
 
 static const struct opt resize_opts[] = {
     {"size", 's', OPT_RESIZE, "SIZE", offsetof(struct resize_args, size),
      "the new size; +SIZE adds to what is there"},
+    IMAGE_PARENT(struct resize_args),
+    IMAGE_SEARCH(struct resize_args),
     {0},
 };
 
@@ -51,7 +54,7 @@ static void show(const struct resize_args *args, uint64_t before, uint64_t after
 static int resize(const struct resize_args *args, const char *verb, bool grow, bool shrink)
 {
 	const char *path = args->common.arg[0];
-	struct vhd_open_opts open_opts = image_open_opts(&args->common);
+	struct vhd_open_opts open_opts = image_open_opts(&args->image);
 	struct vhd_resize_opts opts = {.dry_run = args->common.dry_run};
 	struct cli_progress progress;
 	struct err_why why = {0};
@@ -110,10 +113,10 @@ static int run_resize(void *args)
 	"in\n"                                                                                  \
 	"one named with --search"
 
-#define RESIZE_COMMON                                                                       \
-	.usage = "FILE", .opts = resize_opts,                                               \
-	.groups = GROUP_DRY_RUN | GROUP_JSON | GROUP_PROGRESS | GROUP_CHAIN, .min_args = 1, \
-	.max_args = 1, .args_bytes = sizeof(struct resize_args)
+#define RESIZE_COMMON                                                                        \
+	.usage = "FILE", .opts = resize_opts,                                                \
+	.groups = GROUP_DRY_RUN | GROUP_JSON | GROUP_PROGRESS, .min_args = 1, .max_args = 1, \
+	.args_bytes = sizeof(struct resize_args)
 
 const struct verb verb_expand = {
     .name = "expand",

@@ -41,6 +41,11 @@ test_aliases_name_the_same_verb() {
 	says "Usage: vhdtool relink"
 }
 
+test_version() {
+	expect 0 vhdtool --version
+	grep -qx 'vhdtool (Strata) [0-9][0-9.]*' out
+}
+
 test_no_arguments_is_usage() {
 	expect 64 vhdtool
 	says "Usage:"
@@ -132,7 +137,7 @@ test_man_page_covers_every_verb_and_option() {
 			grep -q -- "--$option" <<<"$text" || fail "the man page has no --$option ($verb)"
 		done
 	done
-	for option in $(grep -o -- '--[a-z][a-z-]*' <<<"$text" | sort -u); do
+	for option in $(grep -o -- '--[a-z][a-z-]*' <<<"$text" | grep -vx -- --version | sort -u); do
 		for verb in $(verbs); do
 			options "$verb" | grep -qx -- "${option#--}" && continue 2
 		done

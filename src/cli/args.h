@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STRATA_VHDTOOL_ARGS_H
-#define STRATA_VHDTOOL_ARGS_H
+#ifndef STRATA_CLI_ARGS_H
+#define STRATA_CLI_ARGS_H
 
 /*
  * What a verb is, and how its command line becomes a struct. Each verb has one descriptor: help,
@@ -20,6 +20,7 @@
 enum opt_kind {
 	OPT_FLAG,   /* bool */
 	OPT_TEXT,   /* const char * */
+	OPT_MAYBE,  /* struct opt_maybe: --name or --name=text */
 	OPT_LIST,   /* struct opt_list: may be given many times */
 	OPT_SIZE,   /* struct opt_size, "+10G" is an error */
 	OPT_RESIZE, /* struct opt_size, "+10G" is allowed */
@@ -31,6 +32,11 @@ struct opt_size {
 	uint64_t bytes;
 	bool given;
 	bool relative;
+};
+
+struct opt_maybe {
+	bool given;
+	const char *text; /* NULL: without one */
 };
 
 #define OPT_LIST_MAX 64
@@ -54,46 +60,38 @@ enum opt_group {
 	GROUP_JSON = 1,
 	GROUP_DRY_RUN = 2,
 	GROUP_PROGRESS = 4,
-	GROUP_PARENT = 8,  /* --parent: where FILE's own parent is */
-	GROUP_SEARCH = 16, /* --search: where parents may be */
-	GROUP_NO_LOCK = 32,
-	GROUP_CHAIN = GROUP_PARENT | GROUP_SEARCH,
 };
 
+#define ARGS_MAX 3
+
 struct common {
-	const char *arg[2]; /* the operands; those not given are NULL */
-	const char *parent;
-	struct opt_list search;
-	unsigned progress; /* enum progress_mode */
+	const char *arg[ARGS_MAX]; /* the operands; those not given are NULL */
+	unsigned progress;         /* enum progress_mode */
 	bool json;
 	bool dry_run;
-	bool no_lock;
 	bool help;
 };
 
 struct verb {
-	const char *name;
+	const char *name;    /* one word, or two: "snapshot take" */
 	const char *alias;   /* NULL: none */
 	const char *summary; /* one line */
 	const char *usage;   /* operands, "SRC DST" */
 	const char *details; /* paragraphs for `help VERB` */
 	const struct opt *opts;
 	unsigned groups;
-	unsigned min_args, max_args;
+	unsigned min_args, max_args; /* at most ARGS_MAX */
 	size_t args_bytes;
 	/* Returns the exit code. `args` points at the verb's struct. */
 	int (*run)(void *args);
 };
 
-extern const struct verb verb_create, verb_inspect, verb_check, verb_compact, verb_expand,
-    verb_shrink, verb_resize, verb_convert, verb_merge, verb_relink, verb_compare, verb_diff,
-    verb_map, verb_measure, verb_bench, verb_mount, verb_umount;
-
 /*
- * Fill `args` (zeroed, verb->args_bytes) from argv, where argv[0] is the verb's name. Returns 0 or
- * the exit code. With --help only common.help is meaningful.
+ * Fill `args` (zeroed, verb->args_bytes) from argv, where argv[0] is (the last word of) the verb's
+ * name. `operand` is what an empty operand is called in the error. Returns 0 or the exit code. With
+ * --help only common.help is meaningful.
  */
-int args_parse(const struct verb *verb, int argc, char **argv, void *args);
+int args_parse(const struct verb *verb, const char *operand, int argc, char **argv, void *args);
 
 /* The options of `verb`, for `help VERB`. */
 void args_print_options(const struct verb *verb, FILE *to);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "vhdtool/out.h"
+#include "cli/out.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -7,11 +7,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "util/text.h"
 
-#define TEXT_SLOTS 4
+#define TEXT_SLOTS 8
 #define TEXT_BYTES 4352 /* PATH_MAX and some escapes */
+
+static const char *program_name = "";
+
+void out_begin(const char *program)
+{
+	program_name = program;
+}
 
 static char *next_slot(void)
 {
@@ -31,9 +39,9 @@ static bool begins_with_path(const char *text, const char *path)
 static void error_line(const char *path, const char *text)
 {
 	if (path && !begins_with_path(text, path))
-		fprintf(stderr, "vhdtool: %s: %s\n", out_name(path), text);
+		fprintf(stderr, "%s: %s: %s\n", program_name, out_name(path), text);
 	else
-		fprintf(stderr, "vhdtool: %s\n", text);
+		fprintf(stderr, "%s: %s\n", program_name, text);
 }
 
 int out_fail(const char *path, const struct err_why *why)
@@ -46,11 +54,12 @@ int out_usage(const char *verb, const char *fmt, ...)
 {
 	va_list args;
 
-	fprintf(stderr, "vhdtool: %s%s", verb ? verb : "", verb ? ": " : "");
+	fprintf(stderr, "%s: %s%s", program_name, verb ? verb : "", verb ? ": " : "");
 	va_start(args, fmt);
 	vfprintf(stderr, fmt, args);
 	va_end(args);
-	fprintf(stderr, "\nTry 'vhdtool %s%s'.\n", verb ? "help " : "--help", verb ? verb : "");
+	fprintf(stderr, "\nTry '%s %s%s'.\n", program_name, verb ? "help " : "--help",
+		verb ? verb : "");
 	return EXIT_USAGE;
 }
 
@@ -95,6 +104,17 @@ const char *out_size_exact(uint64_t bytes)
 	return slot;
 }
 
+const char *out_time(int64_t seconds)
+{
+	time_t when = (time_t)seconds;
+	char *slot = next_slot();
+	struct tm tm;
+
+	if (!gmtime_r(&when, &tm) || !strftime(slot, TEXT_BYTES, "%Y-%m-%dT%H:%M:%SZ", &tm))
+		snprintf(slot, TEXT_BYTES, "%" PRId64, seconds);
+	return slot;
+}
+
 json_t *json_text(const char *text)
 {
 	json_t *value;
@@ -113,7 +133,7 @@ json_t *json_size(uint64_t bytes)
 void json_emit(json_t *root)
 {
 	if (!root) {
-		fputs("vhdtool: out of memory\n", stderr);
+		fprintf(stderr, "%s: out of memory\n", program_name);
 		exit(1);
 	}
 	json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
@@ -130,6 +150,6 @@ int out_close(int exit_code)
 		failed = true;
 	if (!failed)
 		return exit_code;
-	fprintf(stderr, "vhdtool: standard output: %s\n", strerror(errno));
+	fprintf(stderr, "%s: standard output: %s\n", program_name, strerror(errno));
 	return exit_code ? exit_code : 1;
 }

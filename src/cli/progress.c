@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "vhdtool/progress.h"
+#include "cli/progress.h"
 
 #include <inttypes.h>
 #include <signal.h>

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-#include "vhdtool/args.h"
+#include "cli/args.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/out.h"
 #include "util/bytes.h"
 #include "util/text.h"
-#include "vhdtool/out.h"
 
 #define MAX_OPTIONS 40
 #define LONG_BASE   256 /* getopt values of options without a letter start here */
@@ -20,12 +20,6 @@ struct group_opt {
 
 /* clang-format off */
 static const struct group_opt group_opts[] = {
-	{ GROUP_PARENT, { "parent", 0, OPT_TEXT, "FILE", offsetof(struct common, parent),
-		"where the parent of the disk is, instead of what the disk says" } },
-	{ GROUP_SEARCH, { "search", 0, OPT_LIST, "DIR", offsetof(struct common, search),
-		"look for parents in DIR too, by their UUID; may be repeated" } },
-	{ GROUP_NO_LOCK, { "no-lock", 0, OPT_FLAG, NULL, offsetof(struct common, no_lock),
-		"read even while another program writes; what is read may be torn" } },
 	{ GROUP_DRY_RUN, { "dry-run", 'n', OPT_FLAG, NULL, offsetof(struct common, dry_run),
 		"say what would be done, change nothing" } },
 	{ GROUP_JSON, { "json", 0, OPT_FLAG, NULL, offsetof(struct common, json),
@@ -112,6 +106,9 @@ static int store(const struct verb *verb, const struct opt *opt, const char *tex
 	case OPT_TEXT:
 		*(const char **)field = text;
 		return 0;
+	case OPT_MAYBE:
+		*(struct opt_maybe *)field = (struct opt_maybe){.given = true, .text = text};
+		return 0;
 	case OPT_LIST:
 		if (list->count == OPT_LIST_MAX)
 			return out_usage(verb->name, "--%s was given more than %d times", opt->name,
@@ -136,20 +133,26 @@ static int store(const struct verb *verb, const struct opt *opt, const char *tex
 	return 0;
 }
 
+static int getopt_arg(enum opt_kind kind)
+{
+	return kind == OPT_FLAG    ? no_argument
+	       : kind == OPT_MAYBE ? optional_argument
+				   : required_argument;
+}
+
 /* getopt's tables for `set`. Values are LONG_BASE + index, so that one switch serves both forms. */
 static void build_getopt(const struct opt_set *set, struct option *longs, char *shorts)
 {
 	*shorts++ = ':'; /* a missing value is told apart from an unknown option */
 	for (unsigned i = 0; i < set->count; i++) {
-		bool has_value = set->opt[i]->kind != OPT_FLAG;
+		int has_arg = getopt_arg(set->opt[i]->kind);
 
-		longs[i] = (struct option){.name = set->opt[i]->name,
-					   .has_arg = has_value ? required_argument : no_argument,
-					   .val = LONG_BASE + (int)i};
+		longs[i] = (struct option){
+		    .name = set->opt[i]->name, .has_arg = has_arg, .val = LONG_BASE + (int)i};
 		if (!set->opt[i]->letter)
 			continue;
 		*shorts++ = set->opt[i]->letter;
-		if (has_value)
+		for (int colons = 0; colons < has_arg; colons++)
 			*shorts++ = ':';
 	}
 	longs[set->count] = (struct option){0};
@@ -166,7 +169,8 @@ static const struct opt *find_option(const struct opt_set *set, int value)
 	return NULL;
 }
 
-static int operands(const struct verb *verb, int argc, char **argv, struct common *common)
+static int operands(const struct verb *verb, const char *operand, int argc, char **argv,
+		    struct common *common)
 {
 	unsigned count = (unsigned)(argc - optind);
 
@@ -179,16 +183,16 @@ static int operands(const struct verb *verb, int argc, char **argv, struct commo
 	for (unsigned i = 0; i < count; i++) {
 		common->arg[i] = argv[optind + (int)i];
 		if (!*common->arg[i])
-			return out_usage(verb->name, "an empty file name");
+			return out_usage(verb->name, "an empty %s", operand);
 	}
 	return 0;
 }
 
-int args_parse(const struct verb *verb, int argc, char **argv, void *args)
+int args_parse(const struct verb *verb, const char *operand, int argc, char **argv, void *args)
 {
 	struct common *common = args;
 	struct option longs[MAX_OPTIONS + 1];
-	char shorts[2 * MAX_OPTIONS + 2];
+	char shorts[3 * MAX_OPTIONS + 2];
 	struct opt_set set;
 	int value, rc;
 
@@ -211,7 +215,7 @@ int args_parse(const struct verb *verb, int argc, char **argv, void *args)
 		if (common->help)
 			return 0;
 	}
-	return operands(verb, argc, argv, common);
+	return operands(verb, operand, argc, argv, common);
 }
 
 void args_print_options(const struct verb *verb, FILE *to)
@@ -223,9 +227,12 @@ void args_print_options(const struct verb *verb, FILE *to)
 		const struct opt *opt = set.opt[i];
 		char left[80];
 
-		snprintf(left, sizeof(left), "%s%.1s%s--%s%s%s", opt->letter ? "-" : "  ",
+		snprintf(left, sizeof(left), "%s%.1s%s--%s%s%s%s", opt->letter ? "-" : "  ",
 			 opt->letter ? &opt->letter : "", opt->letter ? ", " : "  ", opt->name,
-			 opt->value ? " " : "", opt->value ? opt->value : "");
+			 !opt->value              ? ""
+			 : opt->kind == OPT_MAYBE ? "[="
+						  : " ",
+			 opt->value ? opt->value : "", opt->kind == OPT_MAYBE ? "]" : "");
 		if (strlen(left) > 30)
 			fprintf(to, "  %s\n  %-30s  %s\n", left, "", opt->help);
 		else

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef STRATA_VHDTOOL_PROGRESS_H
-#define STRATA_VHDTOOL_PROGRESS_H
+#ifndef STRATA_CLI_PROGRESS_H
+#define STRATA_CLI_PROGRESS_H
 
 /*
  * Progress of long work on stderr, and the way to stop it. Between begin and end the first

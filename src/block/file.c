@@ -13,7 +13,7 @@
  * needs no work - nothing to move - ends here too.
  */
 
-#define OPEN_FLAGS (FILE_OPEN_RDWR | FILE_OPEN_CREATE | FILE_OPEN_DIRECT)
+#define OPEN_FLAGS (FILE_OPEN_RDWR | FILE_OPEN_CREATE | FILE_OPEN_DIRECT | FILE_OPEN_NOFOLLOW)
 
 static const char *const op_names[] = {
     [FILE_READ] = "reading",
@@ -37,6 +37,7 @@ static const char *const event_names[EV_COUNT] = {
     [EV_SPACE] = "space",
     [EV_INTENT] = "intent record",
     [EV_MOVE] = "moved data",
+    [EV_CATALOGUE] = "catalogue",
 };
 
 static bool is_transfer(const struct file_req *req)
@@ -207,6 +208,19 @@ enum err file_lock(struct file *file, enum file_lock mode, struct err_why *why)
 	return file->ops->lock ? file->ops->lock(file, mode, why) : ERR_OK;
 }
 
+enum err file_sync_all(struct file *file, struct err_why *why)
+{
+	return file->ops->sync_all ? file->ops->sync_all(file, why) : file_sync(file, why);
+}
+
+enum err file_lock_range(struct file *file, uint64_t off_bytes, uint64_t len_bytes,
+			 enum file_lock mode, struct err_why *why)
+{
+	if (!file->ops->lock_range)
+		return ERR_OK;
+	return file->ops->lock_range(file, off_bytes, len_bytes, mode, why);
+}
+
 enum err file_close(struct file *file, struct err_why *why)
 {
 	return file ? file->ops->close(file, why) : ERR_OK;
@@ -265,4 +279,36 @@ enum err file_ns_list(struct file_ns *ns, const char *dir,
 	enum err err = check_path(dir, why);
 
 	return err ? err : ns->ops->list(ns, dir, each, arg, why);
+}
+
+enum err file_ns_info(struct file_ns *ns, const char *path, struct file_info *out,
+		      struct err_why *why)
+{
+	struct file *file;
+	enum err err = check_path(path, why);
+
+	if (err)
+		return err;
+	if (ns->ops->info)
+		return ns->ops->info(ns, path, out, why);
+	err = ns->ops->open(ns, path, FILE_OPEN_NOFOLLOW, &file, why);
+	if (err)
+		return err;
+	err = file_get_info(file, out, why);
+	file_close(file, NULL);
+	return err;
+}
+
+enum err file_ns_mkdir(struct file_ns *ns, const char *path, struct err_why *why)
+{
+	enum err err = check_path(path, why);
+
+	return err || !ns->ops->mkdir ? err : ns->ops->mkdir(ns, path, why);
+}
+
+enum err file_ns_rmdir(struct file_ns *ns, const char *path, struct err_why *why)
+{
+	enum err err = check_path(path, why);
+
+	return err || !ns->ops->rmdir ? err : ns->ops->rmdir(ns, path, why);
 }

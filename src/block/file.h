@@ -62,9 +62,10 @@ enum file_event {
 	EV_BITMAP,
 	EV_LOCATOR,
 	EV_BATMAP,
-	EV_SPACE,  /* allocate, punch, truncate: room, not content */
-	EV_INTENT, /* the record beside an image (W19) */
-	EV_MOVE,   /* payload moved by compact or expand */
+	EV_SPACE,     /* allocate, punch, truncate: room, not content */
+	EV_INTENT,    /* the record beside an image (W19) */
+	EV_MOVE,      /* payload moved by compact or expand */
+	EV_CATALOGUE, /* of a VM's store */
 	EV_COUNT
 };
 
@@ -93,6 +94,7 @@ struct file_req {
 struct file_info {
 	uint64_t size_bytes;
 	uint64_t usage_bytes; /* what the file takes on its file system */
+	int64_t mtime_ns;     /* when the content changed last; 0: not known */
 	dev_t dev;
 	ino_t ino;
 	bool block_device; /* fixed size; no truncate, punch may be slow */
@@ -119,6 +121,13 @@ struct file_ops {
 	 */
 	enum err (*map_data)(struct file *file, uint64_t off_bytes, bool *is_data,
 			     uint64_t *end_bytes, struct err_why *why);
+	/* As FILE_SYNC, and times too; NULL: FILE_SYNC does that. */
+	enum err (*sync_all)(struct file *file, struct err_why *why);
+	/* See file_lock_range; NULL: locking is not needed. */
+	enum err (*lock_range)(struct file *file, uint64_t off_bytes, uint64_t len_bytes, int mode,
+			       struct err_why *why);
+	/* Make this empty file share the content of `from`, of the same backend; NULL: cannot. */
+	enum err (*clone)(struct file *file, struct file *from, struct err_why *why);
 	/* Release everything. An error here is a lost write and must be reported. */
 	enum err (*close)(struct file *file, struct err_why *why);
 };
@@ -141,6 +150,8 @@ enum err file_read(struct file *file, enum file_event event, void *buf, uint64_t
 enum err file_write(struct file *file, enum file_event event, const void *buf, uint64_t off_bytes,
 		    uint64_t len_bytes, struct err_why *why);
 enum err file_sync(struct file *file, struct err_why *why);
+/* The file's time of change is durable too, and will not change if nobody writes. */
+enum err file_sync_all(struct file *file, struct err_why *why);
 enum err file_zero(struct file *file, enum file_event event, uint64_t off_bytes, uint64_t len_bytes,
 		   struct err_why *why);
 enum err file_punch(struct file *file, uint64_t off_bytes, uint64_t len_bytes, struct err_why *why);
@@ -156,6 +167,13 @@ enum file_lock { FILE_UNLOCKED, FILE_LOCK_READ, FILE_LOCK_WRITE };
  * 100+n for a permission held, 200+n for one denied to others). ERR_LOCKED when excluded.
  */
 enum err file_lock(struct file *file, enum file_lock mode, struct err_why *why);
+/*
+ * Advisory lock on a range, which may lie behind the end of the file: other opens of the file, in
+ * this process too, exclude each other; one open may change its own mode. Does not wait:
+ * ERR_LOCKED.
+ */
+enum err file_lock_range(struct file *file, uint64_t off_bytes, uint64_t len_bytes,
+			 enum file_lock mode, struct err_why *why);
 /* NULL is allowed. Sets nothing free that is still in flight: drain first. */
 enum err file_close(struct file *file, struct err_why *why);
 
@@ -163,8 +181,9 @@ enum err file_close(struct file *file, struct err_why *why);
 
 enum file_open_flags {
 	FILE_OPEN_RDWR = 1,
-	FILE_OPEN_CREATE = 2, /* must not exist yet; implies RDWR */
-	FILE_OPEN_DIRECT = 4, /* bypass the page cache where alignment allows */
+	FILE_OPEN_CREATE = 2,   /* must not exist yet; implies RDWR */
+	FILE_OPEN_DIRECT = 4,   /* bypass the page cache where alignment allows */
+	FILE_OPEN_NOFOLLOW = 8, /* `path` itself must not be a symbolic link */
 };
 
 struct file_ns;
@@ -180,6 +199,12 @@ struct file_ns_ops {
 	/* Names in folder `dir`, one call each; stops when `each` returns false. */
 	enum err (*list)(struct file_ns *ns, const char *dir,
 			 bool (*each)(void *arg, const char *name), void *arg, struct err_why *why);
+	/* Facts of the file `path` names, without opening it; NULL: by opening it. */
+	enum err (*info)(struct file_ns *ns, const char *path, struct file_info *out,
+			 struct err_why *why);
+	/* A new folder; removing an empty one. NULL: folders exist by themselves. */
+	enum err (*mkdir)(struct file_ns *ns, const char *path, struct err_why *why);
+	enum err (*rmdir)(struct file_ns *ns, const char *path, struct err_why *why);
 };
 
 struct file_ns {
@@ -196,5 +221,18 @@ enum err file_ns_rename(struct file_ns *ns, const char *from, const char *to, st
 enum err file_ns_sync_dir(struct file_ns *ns, const char *path, struct err_why *why);
 enum err file_ns_list(struct file_ns *ns, const char *dir,
 		      bool (*each)(void *arg, const char *name), void *arg, struct err_why *why);
+/* Facts of a file: size, usage, time, dev, ino; the rest may be zero. Follows no link. */
+enum err file_ns_info(struct file_ns *ns, const char *path, struct file_info *out,
+		      struct err_why *why);
+enum err file_ns_mkdir(struct file_ns *ns, const char *path, struct err_why *why);
+enum err file_ns_rmdir(struct file_ns *ns, const char *path, struct err_why *why);
+
+/*
+ * A new file `to` with the content of `from`, durable but for its name; by reflink where that
+ * works, else holes stay holes. `progress` in bytes. On an error `to` is not left behind.
+ */
+struct progress;
+enum err file_ns_copy(struct file_ns *ns, const char *from, const char *to,
+		      struct progress *progress, struct err_why *why);
 
 #endif

@@ -106,6 +106,7 @@ static enum err posix_info(struct file *file, struct file_info *out, struct err_
 		return posix_fail(why, errno, file->path, "asking for the file's size");
 	out->size_bytes = (uint64_t)st.st_size;
 	out->usage_bytes = (uint64_t)st.st_blocks * 512;
+	out->mtime_ns = st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
 	return ERR_OK;
 }
 
@@ -149,6 +150,51 @@ static enum err posix_file_lock(struct file *file, int mode, struct err_why *why
 	return err;
 }
 
+static enum err posix_lock_range(struct file *file, uint64_t off_bytes, uint64_t len_bytes,
+				 int mode, struct err_why *why)
+{
+	static const short types[] = {
+	    [FILE_UNLOCKED] = F_UNLCK, [FILE_LOCK_READ] = F_RDLCK, [FILE_LOCK_WRITE] = F_WRLCK};
+	struct posix_file *posix = container_of(file, struct posix_file, base);
+	struct flock lock = {.l_type = types[mode],
+			     .l_whence = SEEK_SET,
+			     .l_start = (off_t)off_bytes,
+			     .l_len = (off_t)len_bytes};
+	int rc;
+
+	do
+		rc = fcntl(posix->plain.fd, F_OFD_SETLK, &lock);
+	while (rc < 0 && errno == EINTR);
+	if (rc == 0)
+		return ERR_OK;
+	if (errno == EAGAIN || errno == EACCES)
+		return err_set(why, ERR_LOCKED, "%s: another program holds the lock", file->path);
+	return posix_fail(why, errno, file->path, "locking");
+}
+
+static enum err posix_sync_all(struct file *file, struct err_why *why)
+{
+	struct posix_file *posix = container_of(file, struct posix_file, base);
+	int rc;
+
+	do
+		rc = fsync(posix->plain.fd);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? posix_fail(why, errno, file->path, "syncing") : ERR_OK;
+}
+
+static enum err posix_clone(struct file *file, struct file *from, struct err_why *why)
+{
+	struct posix_file *to = container_of(file, struct posix_file, base);
+	struct posix_file *source = container_of(from, struct posix_file, base);
+
+	if (from->ops != file->ops)
+		return err_set(why, ERR_UNSUPPORTED, "%s: not a file to clone", from->path);
+	return ioctl(to->plain.fd, FICLONE, source->plain.fd) < 0
+		   ? posix_fail(why, errno, file->path, "cloning")
+		   : ERR_OK;
+}
+
 /* ---- open and close ---- */
 
 static void drop_descriptor(struct fixed_file *fd, int *sys_errno)
@@ -190,6 +236,9 @@ static const struct file_ops posix_ops = {
     .info = posix_info,
     .lock = posix_file_lock,
     .map_data = posix_map_data,
+    .sync_all = posix_sync_all,
+    .lock_range = posix_lock_range,
+    .clone = posix_clone,
     .close = posix_close,
 };
 
@@ -295,6 +344,8 @@ static enum err open_plain(struct posix_file *posix, unsigned flags, struct err_
 
 	if (flags & FILE_OPEN_CREATE)
 		how |= O_CREAT | O_EXCL;
+	if (flags & FILE_OPEN_NOFOLLOW)
+		how |= O_NOFOLLOW;
 	fd = open(path, how, 0666);
 	if (fd < 0)
 		return posix_fail(why, errno, path,

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "block/file_posix.h"
@@ -86,12 +87,47 @@ static enum err posix_list(struct file_ns *ns, const char *dir,
 	return err;
 }
 
+static enum err posix_names_info(struct file_ns *ns, const char *path, struct file_info *out,
+				 struct err_why *why)
+{
+	struct stat st;
+
+	(void)ns;
+	if (lstat(path, &st) < 0)
+		return posix_fail(why, errno, path, "examining the file");
+	if (!S_ISREG(st.st_mode))
+		return err_set(why, ERR_UNSUPPORTED, "%s is not a regular file", path);
+	*out = (struct file_info){
+	    .size_bytes = (uint64_t)st.st_size,
+	    .usage_bytes = (uint64_t)st.st_blocks * 512,
+	    .mtime_ns = st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec,
+	    .dev = st.st_dev,
+	    .ino = st.st_ino,
+	};
+	return ERR_OK;
+}
+
+static enum err posix_mkdir(struct file_ns *ns, const char *path, struct err_why *why)
+{
+	(void)ns;
+	return mkdir(path, 0777) < 0 ? posix_fail(why, errno, path, "making the folder") : ERR_OK;
+}
+
+static enum err posix_rmdir(struct file_ns *ns, const char *path, struct err_why *why)
+{
+	(void)ns;
+	return rmdir(path) < 0 ? posix_fail(why, errno, path, "removing the folder") : ERR_OK;
+}
+
 static const struct file_ns_ops posix_ns_ops = {
     .open = posix_open,
     .unlink = posix_unlink,
     .rename = posix_rename,
     .sync_dir = posix_sync_dir,
     .list = posix_list,
+    .info = posix_names_info,
+    .mkdir = posix_mkdir,
+    .rmdir = posix_rmdir,
 };
 
 struct file_ns file_ns_posix = {.ops = &posix_ns_ops};

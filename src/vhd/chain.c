@@ -6,6 +6,7 @@
 
 #include "util/bytes.h"
 #include "vhd/parent.h"
+#include "vhd/parking.h"
 
 #define BAT_CACHE_BYTES (16u << 20)
 
@@ -149,17 +150,62 @@ static void free_page(uint32_t *page)
 		free(page);
 }
 
+static void drop_pages(struct vhd_chain *chain, unsigned n)
+{
+	uint32_t **pages = chain->bat.page[n];
+
+	for (uint32_t i = 0; pages && i < page_count(chain->layer[n]); i++) {
+		if (pages[i] && pages[i] != bat_page_empty)
+			chain->bat.bytes -= sizeof(bat_page_empty);
+		free_page(pages[i]);
+	}
+	free(pages);
+	chain->bat.page[n] = NULL;
+}
+
+enum err chain_push(struct vhd_chain *chain, struct vhd_layer *layer, struct err_why *why)
+{
+	size_t count = chain->count + 1;
+	struct vhd_layer **layers = realloc(chain->layer, count * sizeof(struct vhd_layer *));
+
+	if (layers)
+		chain->layer = layers;
+	uint32_t ***pages = layers ? realloc(chain->bat.page, count * sizeof(uint32_t **)) : NULL;
+	if (!pages)
+		return err_set(why, ERR_NOMEM, "out of memory");
+	chain->bat.page = pages;
+	chain->bat.page[chain->count] = NULL;
+	chain->layer[chain->count] = layer;
+	chain->count++;
+	return ERR_OK;
+}
+
+void chain_replace(struct vhd_chain *chain, unsigned first, unsigned old,
+		   struct vhd_layer *const *layers, unsigned count, struct vhd_layer **removed)
+{
+	unsigned after = chain->count - first - old;
+
+	for (unsigned i = 0; i < old; i++) {
+		drop_pages(chain, first + i);
+		removed[i] = chain->layer[first + i];
+	}
+	for (unsigned i = 0; i < count; i++)
+		chain->layer[first + i] = layers[i];
+	memmove(&chain->layer[first + count], &chain->layer[first + old],
+		after * sizeof(struct vhd_layer *));
+	memmove(&chain->bat.page[first + count], &chain->bat.page[first + old],
+		after * sizeof(uint32_t **));
+	chain->count -= old - count;
+	chain->bat.hand_layer = 0;
+	chain->bat.hand_page = 0;
+}
+
 enum err chain_close(struct vhd_chain *chain, struct err_why *why)
 {
 	enum err first = ERR_OK;
 
-	for (unsigned n = 0; n < chain->count; n++) {
-		uint32_t **pages = chain->bat.page ? chain->bat.page[n] : NULL;
-
-		for (uint32_t i = 0; pages && i < page_count(chain->layer[n]); i++)
-			free_page(pages[i]);
-		free(pages);
-	}
+	for (unsigned n = 0; chain->bat.page && n < chain->count; n++)
+		drop_pages(chain, n);
 	for (unsigned n = 0; n < chain->count; n++) {
 		enum err e = layer_close(chain->layer[n], first ? NULL : why);
 
@@ -206,7 +252,11 @@ static enum err load_page(struct vhd_chain *chain, unsigned n, uint32_t page_idx
 
 	if (!page)
 		return err_set(why, ERR_NOMEM, "out of memory");
-	enum err e = layer_read_bat(layer, first, count, page, why);
+	enum err e = layer_hold(layer, why);
+	if (!e) {
+		e = layer_read_bat(layer, first, count, page, why);
+		layer_release(layer);
+	}
 	if (e) {
 		free(page);
 		return e;
@@ -221,6 +271,30 @@ static enum err load_page(struct vhd_chain *chain, unsigned n, uint32_t page_idx
 	chain->bat.page[n][page_idx] = page;
 	chain->bat.bytes += sizeof(bat_page_empty);
 	return ERR_OK;
+}
+
+/* A file that a fold writes to may have grown since its end was looked at. */
+static enum err check_entry(struct vhd_layer *layer, uint32_t idx, uint32_t entry,
+			    struct err_why *why)
+{
+	struct err_why first = {0};
+	enum err e = layer_check_entry(layer, idx, entry, &first);
+
+	if (!e)
+		return ERR_OK;
+	if (!layer->parking) {
+		if (why)
+			*why = first;
+		return e;
+	}
+	e = layer_hold(layer, why);
+	if (e)
+		return e;
+	e = layer_refresh(layer, why);
+	if (!e)
+		e = layer_check_entry(layer, idx, entry, why);
+	layer_release(layer);
+	return e;
 }
 
 enum err chain_bat_entry(struct vhd_chain *chain, unsigned n, uint32_t idx, uint32_t *entry,
@@ -246,7 +320,7 @@ enum err chain_bat_entry(struct vhd_chain *chain, unsigned n, uint32_t idx, uint
 	*entry = page == bat_page_empty ? BAT_UNUSED : page[idx % BAT_PAGE_ENTRIES];
 	if (*entry == BAT_UNUSED)
 		return ERR_OK;
-	enum err e = layer_check_entry(layer, idx, *entry, why);
+	enum err e = check_entry(layer, idx, *entry, why);
 	if (e)
 		err_context(why, "%s", layer->path);
 	return e;

@@ -46,6 +46,15 @@ enum err chain_of(struct vhd_layer **layers, unsigned count, struct vhd_chain *c
 /* Returns the first error of closing a file. */
 enum err chain_close(struct vhd_chain *chain, struct err_why *why);
 
+/* `layer` goes on top. On an error nothing has changed. */
+enum err chain_push(struct vhd_chain *chain, struct vhd_layer *layer, struct err_why *why);
+/*
+ * The `old` layers from `first` are replaced by the `count` ones of `layers`; `removed` gets them.
+ * count <= old, so nothing can fail.
+ */
+void chain_replace(struct vhd_chain *chain, unsigned first, unsigned old,
+		   struct vhd_layer *const *layers, unsigned count, struct vhd_layer **removed);
+
 static inline struct vhd_layer *chain_leaf(const struct vhd_chain *chain)
 {
 	return chain->layer[chain->count - 1];

@@ -168,7 +168,7 @@ static enum err write_footers(struct new_image *image, struct err_why *why)
 		 : file_write(image->file, EV_FOOTER, footer, image->footer_off, FOOTER_BYTES, why);
 }
 
-static enum err write_image(struct new_image *image, struct err_why *why)
+static enum err write_image(struct new_image *image, bool no_dir_sync, struct err_why *why)
 {
 	enum err e = file_ns_open(image->ns, image->path, FILE_OPEN_CREATE, &image->file, why);
 
@@ -184,7 +184,7 @@ static enum err write_image(struct new_image *image, struct err_why *why)
 	enum err closed = file_close(image->file, e ? NULL : why);
 	if (!e)
 		e = closed;
-	if (!e)
+	if (!e && !no_dir_sync)
 		e = file_ns_sync_dir(image->ns, image->path, why);
 	if (e)
 		file_ns_unlink(image->ns, image->path, NULL);
@@ -228,7 +228,8 @@ static enum err open_parent(struct file_ns *ns, const struct vhd_create_opts *op
 		return err_set(why, ERR_USAGE, "a differencing disk needs a parent");
 	enum err e = merge_settle(ns, opts->parent, false, why);
 	if (!e)
-		e = layer_open(ns, opts->parent, 0, FILE_LOCK_READ, parent, why);
+		e = layer_open(ns, opts->parent, 0, opts->no_lock ? FILE_UNLOCKED : FILE_LOCK_READ,
+			       parent, why);
 	if (e)
 		err_context(why, "parent %s", opts->parent);
 	return e;
@@ -256,7 +257,7 @@ enum err vhd_create(const char *path, const struct vhd_create_opts *opts, struct
 	if (!e)
 		e = lay_out(&image, opts, size, parent, why);
 	if (!e)
-		e = write_image(&image, why);
+		e = write_image(&image, opts->no_dir_sync, why);
 	for (unsigned i = 0; i < VHD_LOCATORS; i++)
 		free(image.locator_data[i]);
 	layer_close(parent, NULL);

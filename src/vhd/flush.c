@@ -98,6 +98,7 @@ static void finish(struct flush_run *run, enum err e)
 		next->work.run = start_on_own_queue;
 		queue_post(next->queue, &next->work);
 	}
+	image_tell_idle(image);
 	pthread_mutex_unlock(&image->lock);
 	deliver_all(waiters, e, &run->why);
 	free_run(run);

@@ -122,14 +122,15 @@ static enum err free_image(struct image *image, struct err_why *why)
 {
 	owner_free(&image->owner);
 	leaf_free(image->leaf);
+	image_free_retired(image);
 	enum err e = chain_close(&image->chain, why);
+	pthread_cond_destroy(&image->idle);
 	pthread_mutex_destroy(&image->lock);
 	free(image);
 	return e;
 }
 
-/* Space made ahead and not used goes back; what the BAT names is the end of the file. */
-static enum err trim_tail(struct image *image, struct err_why *why)
+enum err image_trim_tail(struct image *image, struct err_why *why)
 {
 	struct leaf *leaf = image->leaf;
 	uint64_t end = layer_locators_end(leaf->layer);
@@ -151,7 +152,7 @@ static enum err image_close(struct disk *disk, struct err_why *why)
 	if (image->writable)
 		first = flush_now(image, why);
 	if (!first && image->leaf)
-		first = trim_tail(image, why);
+		first = image_trim_tail(image, why);
 	pthread_mutex_unlock(&image->lock);
 	enum err e = free_image(image, first ? NULL : why);
 	return first ? first : e;
@@ -186,14 +187,13 @@ static enum err open_leaf(const char *path, const struct vhd_open_opts *opts,
 	return e;
 }
 
-static enum err set_up(struct image *image, uint64_t map_budget_bytes, struct err_why *why)
+static enum err set_up(struct image *image, struct err_why *why)
 {
 	struct vhd_layer *top = chain_leaf(&image->chain);
-	uint64_t budget = map_budget_bytes ? map_budget_bytes : DEFAULT_MAP_BUDGET;
 	enum err e = ERR_OK;
 
 	if (layer_is_sparse(top))
-		e = owner_init(&image->owner, &image->chain, budget, why);
+		e = owner_init(&image->owner, &image->chain, image->map_budget_bytes, why);
 	if (!e && layer_is_sparse(top) && image->writable)
 		e = leaf_open(top, &image->leaf, why);
 	image->owner.leaf = image->leaf;
@@ -215,11 +215,13 @@ enum err image_new(struct vhd_chain *chain, bool writable, uint64_t map_budget_b
 		return err_set(why, ERR_NOMEM, "out of memory");
 	}
 	pthread_mutex_init(&image->lock, NULL);
+	pthread_cond_init(&image->idle, NULL);
 	image->base.ops = &image_ops;
 	image->writable = writable;
+	image->map_budget_bytes = map_budget_bytes ? map_budget_bytes : DEFAULT_MAP_BUDGET;
 	image->chain = *chain;
 	*chain = (struct vhd_chain){0};
-	enum err e = set_up(image, map_budget_bytes, why);
+	enum err e = set_up(image, why);
 	if (e) {
 		free_image(image, NULL);
 		return e;

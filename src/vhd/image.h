@@ -31,8 +31,9 @@ struct flush_run;
 struct part {
 	struct file_req req;
 	struct op *op;
-	struct pend *pend; /* first write to sectors of the leaf; NULL otherwise */
-	uint32_t block;    /* with pend: which sectors of which block */
+	struct vhd_layer *layer; /* held until the op is freed; NULL: needs no holding */
+	struct pend *pend;       /* first write to sectors of the leaf; NULL otherwise */
+	uint32_t block;          /* with pend: which sectors of which block */
 	uint32_t first, count;
 	uint64_t disk_off; /* where the part begins in the request's range, bytes */
 	struct iovec one;  /* its iovec when one entry is enough */
@@ -52,7 +53,7 @@ struct op {
 	struct part inline_part[OP_INLINE_PARTS];
 	struct queue_work work;
 	struct op *prev, *next; /* all ops in flight, oldest first; of writable images */
-	struct op *flush_next;
+	struct op *flush_next;  /* also: the next one that waits for stack_resume */
 };
 
 struct image {
@@ -62,6 +63,11 @@ struct image {
 	struct owner_map owner; /* unused when the only file is fixed */
 	struct leaf *leaf;      /* writable sparse leaf; NULL otherwise */
 	bool writable;          /* as opened */
+	/* what stack.c opens further files with */
+	struct file_ns *ns;
+	bool direct;
+	uint64_t map_budget_bytes;
+
 	_Atomic bool poisoned;
 	struct err_why poison;
 
@@ -71,6 +77,13 @@ struct image {
 	struct flush_run *flushing;            /* the flush in progress */
 	struct op *flush_waiting, *flush_last; /* for the next one, oldest first */
 	bool flush_posted;                     /* which is on its way to another queue */
+
+	bool paused;                           /* by stack_pause */
+	pthread_cond_t idle;                   /* nothing is in flight, while paused */
+	struct op *paused_first, *paused_last; /* requests that wait, oldest first */
+
+	struct vhd_layer **retired; /* replaced, but perhaps still being read */
+	unsigned retired_count;
 
 	_Atomic uint64_t syncs; /* by flushes */
 	uint64_t flushes;
@@ -89,10 +102,21 @@ static inline struct image *image_of(struct disk *disk)
 enum err image_new(struct vhd_chain *chain, bool writable, uint64_t map_budget_bytes,
 		   struct disk **out, struct err_why *why);
 
+/* Space made ahead and not used goes back; what the BAT names is the end of the file. */
+enum err image_trim_tail(struct image *image, struct err_why *why);
+
+/* ---- stack.c: called where something in flight has ended. Lock held. ---- */
+void image_tell_idle(struct image *image);
+/* Closes what stack_replace left. */
+void image_free_retired(struct image *image);
+
 /* ---- ops.c ---- */
+/* Start a request that image_submit had to keep waiting; on the op's own thread. */
+void image_restart(struct queue_work *work);
 void image_submit(struct disk *disk, struct queue *queue, struct disk_req *req);
 /* Add a part for `len_bytes` at disk_off (absolute) of the op's request; joins with the last one
- * where both are reads of neighbouring bytes. NULL: out of memory. */
+ * where both are reads of neighbouring bytes. Takes over the caller's hold on the layer. NULL: out
+ * of memory. */
 struct part *op_add_part(struct op *op, enum file_op kind, struct vhd_layer *layer,
 			 uint64_t file_off, uint64_t disk_off, uint64_t len_bytes);
 /*

@@ -6,6 +6,7 @@
 
 #include "util/bytes.h"
 #include "vhd/intent.h"
+#include "vhd/parking.h"
 
 static const char batmap_cookie[8] = {'t', 'd', 'b', 'a', 't', 'm', 'a', 'p'};
 static const char vhdx_signature[8] = {'v', 'h', 'd', 'x', 'f', 'i', 'l', 'e'};
@@ -227,6 +228,7 @@ enum err layer_close(struct vhd_layer *layer, struct err_why *why)
 {
 	if (!layer)
 		return ERR_OK;
+	layer_forget(layer);
 	enum err e = file_close(layer->file, why);
 	if (layer->intent)
 		intent_free(layer->intent);

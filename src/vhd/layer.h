@@ -21,9 +21,11 @@
 #include "vhd/header.h"
 
 struct intent;
+struct layer_parking;
 
 struct vhd_layer {
 	struct file *file;
+	struct layer_parking *parking; /* NULL: `file` is always open (parking.h) */
 	struct intent *intent; /* of an interrupted operation, overlaid in memory; usually NULL */
 	char *path;
 	struct vhd_footer footer;

@@ -359,9 +359,12 @@ static enum err copy_into(struct merge *m, struct disk *span, struct progress *p
 		return e;
 	e = begin(m, why);
 	if (!e)
-		e = merge_copy_bytes(span, copied, why);
-	if (!e)
-		e = merge_copy(span, into, *copied, progress, why);
+		e = merge_copy_bytes(span, 0, copied, why);
+	if (!e) {
+		struct merge_copy what = {.progress = progress, .total_bytes = *copied};
+
+		e = merge_copy(span, into, &what, why);
+	}
 	enum err closed = disk_close(into, e ? NULL : why); /* flushes */
 	return e ? e : closed;
 }
@@ -428,7 +431,7 @@ static enum err count_bytes(const struct merge *m, uint64_t *bytes, struct err_w
 
 	if (e)
 		return e;
-	e = merge_copy_bytes(span, bytes, why);
+	e = merge_copy_bytes(span, 0, bytes, why);
 	disk_close(span, NULL);
 	return e;
 }

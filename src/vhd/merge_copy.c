@@ -2,6 +2,7 @@
 #include "vhd/merge_copy.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "block/queue.h"
 #include "util/bytes.h"
@@ -11,11 +12,18 @@
 #define PIECE_BYTES (1u << 20)
 #define BUF_ALIGN   4096u
 
+/* A gentle copy has one small piece in flight and rests this many times as long as it took. */
+#define GENTLE_PIECE_BYTES (256u << 10)
+#define GENTLE_REST        4u
+
 struct copy {
 	struct disk *from, *into;
+	struct merge_copy *what;
 	struct queue *queue;
 	struct edit_work work;
 	uint64_t at_off, size_bytes;
+	uint64_t taken_bytes; /* for copying, so far */
+	uint64_t piece_bytes;
 	struct disk_extent held; /* what is still to be copied of the extent at at_off */
 	unsigned busy;           /* carriers */
 	enum err err;            /* the first one, with its text in `why` */
@@ -29,10 +37,11 @@ struct carrier {
 	struct copy *copy;
 	struct err_why why;
 	uint8_t *buf;
+	uint64_t begun_ns; /* of its piece, for a gentle copy */
 };
 
 /* The next extent somebody holds, from *off on; one of no length at the end. */
-static enum err next_held(struct disk *disk, uint64_t off, uint64_t size_bytes,
+static enum err next_held(struct disk *disk, unsigned min_depth, uint64_t off, uint64_t size_bytes,
 			  struct disk_extent *out, struct err_why *why)
 {
 	*out = (struct disk_extent){.start_bytes = size_bytes};
@@ -42,7 +51,7 @@ static enum err next_held(struct disk *disk, uint64_t off, uint64_t size_bytes,
 
 		if (e)
 			return e;
-		if (extent.state == EXTENT_DATA) {
+		if (extent.state == EXTENT_DATA && extent.depth >= min_depth) {
 			*out = extent;
 			return ERR_OK;
 		}
@@ -51,7 +60,8 @@ static enum err next_held(struct disk *disk, uint64_t off, uint64_t size_bytes,
 	return ERR_OK;
 }
 
-enum err merge_copy_bytes(struct disk *from, uint64_t *bytes, struct err_why *why)
+enum err merge_copy_bytes(struct disk *from, unsigned min_depth, uint64_t *bytes,
+			  struct err_why *why)
 {
 	struct disk_extent extent = {0};
 	struct disk_info info;
@@ -59,7 +69,7 @@ enum err merge_copy_bytes(struct disk *from, uint64_t *bytes, struct err_why *wh
 	disk_get_info(from, &info);
 	*bytes = 0;
 	for (uint64_t off = 0; off < info.size_bytes;) {
-		enum err e = next_held(from, off, info.size_bytes, &extent, why);
+		enum err e = next_held(from, min_depth, off, info.size_bytes, &extent, why);
 
 		if (e)
 			return e;
@@ -79,6 +89,22 @@ static void fail(struct copy *copy, enum err e, const struct err_why *why)
 
 static void take_piece(struct carrier *carrier);
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void rest(const struct carrier *carrier)
+{
+	uint64_t ns = min_u64((now_ns() - carrier->begun_ns) * GENTLE_REST, 999999999u);
+	struct timespec pause = {.tv_nsec = (long)ns};
+
+	nanosleep(&pause, NULL);
+}
+
 static void write_done(struct disk_req *req)
 {
 	struct carrier *carrier = req->owner;
@@ -89,6 +115,8 @@ static void write_done(struct disk_req *req)
 		fail(copy, req->result, &carrier->why);
 	else if (!edit_work_done(&copy->work, req->len_bytes) && !copy->err)
 		copy->err = err_set(&copy->why, ERR_CANCELLED, "stopped while copying");
+	if (copy->what->gentle)
+		rest(carrier);
 	take_piece(carrier);
 }
 
@@ -121,13 +149,21 @@ static void take_piece(struct carrier *carrier)
 	struct copy *copy = carrier->copy;
 	struct disk_extent *held = &copy->held;
 
-	if (!copy->err && !held->len_bytes) {
-		copy->err = next_held(copy->from, copy->at_off, copy->size_bytes, held, &copy->why);
+	uint64_t budget = copy->what->budget_bytes;
+	if (copy->err || (budget && copy->taken_bytes >= budget))
+		return;
+	if (!held->len_bytes) {
+		copy->err = next_held(copy->from, copy->what->min_depth, copy->at_off,
+				      copy->size_bytes, held, &copy->why);
 		copy->at_off = held->start_bytes;
 	}
 	if (copy->err || !held->len_bytes)
 		return;
-	uint64_t len = min_u64(held->len_bytes, PIECE_BYTES);
+	uint64_t len = min_u64(held->len_bytes, copy->piece_bytes);
+
+	if (copy->what->gentle)
+		carrier->begun_ns = now_ns();
+	copy->taken_bytes += len;
 
 	carrier->iov = (struct iovec){carrier->buf, (size_t)len};
 	carrier->req = (struct disk_req){.op = DISK_READ,
@@ -147,7 +183,7 @@ static void take_piece(struct carrier *carrier)
 
 static enum err copy_all(struct copy *copy, struct carrier *carriers, struct err_why *why)
 {
-	for (unsigned i = 0; i < CARRIERS; i++)
+	for (unsigned i = 0; i < (copy->what->gentle ? 1 : CARRIERS); i++)
 		take_piece(&carriers[i]);
 	while (copy->busy)
 		queue_wait(copy->queue);
@@ -156,15 +192,23 @@ static enum err copy_all(struct copy *copy, struct carrier *carriers, struct err
 	return copy->err;
 }
 
-enum err merge_copy(struct disk *from, struct disk *into, uint64_t total_bytes,
-		    struct progress *progress, struct err_why *why)
+enum err merge_copy(struct disk *from, struct disk *into, struct merge_copy *what,
+		    struct err_why *why)
 {
-	struct copy copy = {
-	    .from = from, .into = into, .work = {.to = progress, .total_bytes = total_bytes}};
+	struct copy copy = {.from = from,
+			    .into = into,
+			    .what = what,
+			    .at_off = what->from_off,
+			    .piece_bytes = what->gentle ? GENTLE_PIECE_BYTES : PIECE_BYTES,
+			    .work = {.to = what->progress,
+				     .total_bytes = what->total_bytes,
+				     .done_bytes = what->done_bytes}};
 	struct carrier carriers[CARRIERS] = {0};
 	uint8_t *buf = aligned_alloc(BUF_ALIGN, (size_t)CARRIERS * PIECE_BYTES);
 	struct disk_info info;
 
+	what->next_off = what->from_off;
+	what->moved_bytes = 0;
 	if (!buf)
 		return err_set(why, ERR_NOMEM, "out of memory");
 	disk_get_info(from, &info);
@@ -178,5 +222,8 @@ enum err merge_copy(struct disk *from, struct disk *into, uint64_t total_bytes,
 		e = copy_all(&copy, carriers, why);
 	queue_destroy(copy.queue);
 	free(buf);
+	if (!e)
+		what->next_off = copy.at_off;
+	what->moved_bytes = copy.taken_bytes;
 	return e;
 }

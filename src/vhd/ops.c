@@ -12,6 +12,7 @@
 #include "block/iov.h"
 #include "util/bytes.h"
 #include "vhd/image.h"
+#include "vhd/parking.h"
 
 /* Bitmaps of blocks waiting to be published: beyond this a write waits for a flush (P6). */
 #define MAX_BITMAPS_HELD (16u << 20)
@@ -21,8 +22,11 @@
 
 static void free_op(struct op *op)
 {
-	for (unsigned i = 0; i < op->count; i++)
+	for (unsigned i = 0; i < op->count; i++) {
 		free(op->part[i].iov);
+		if (op->part[i].layer)
+			layer_release(op->part[i].layer);
+	}
 	if (op->part != op->inline_part)
 		free(op->part);
 	free(op);
@@ -103,6 +107,7 @@ struct part *op_add_part(struct op *op, enum file_op kind, struct vhd_layer *lay
 
 	if (last && joins(last, kind, layer->file, file_off, disk_off)) {
 		last->req.len_bytes += len_bytes;
+		layer_release(layer);
 		return last;
 	}
 	if (op->count == op->room) {
@@ -110,8 +115,10 @@ struct part *op_add_part(struct op *op, enum file_op kind, struct vhd_layer *lay
 		struct part *old = op->part == op->inline_part ? NULL : op->part;
 		struct part *grown = realloc(old, room * sizeof(*grown));
 
-		if (!grown)
+		if (!grown) {
+			layer_release(layer);
 			return NULL;
+		}
 		if (!old)
 			memcpy(grown, op->part, op->count * sizeof(*grown));
 		op->part = grown;
@@ -119,6 +126,7 @@ struct part *op_add_part(struct op *op, enum file_op kind, struct vhd_layer *lay
 	}
 	struct part *part = &op->part[op->count++];
 	memset(part, 0, sizeof(*part));
+	part->layer = layer->parking ? layer : NULL;
 	part->req.op = kind;
 	part->req.event = EV_DATA;
 	part->req.file = layer->file;
@@ -190,8 +198,15 @@ static enum err read_overlaid(struct op *op, struct vhd_layer *layer, uint64_t f
 static enum err read_layer(struct op *op, struct vhd_layer *layer, uint64_t file_off,
 			   uint64_t disk_off, uint64_t len, struct err_why *why)
 {
-	if (layer->intent)
-		return read_overlaid(op, layer, file_off, disk_off, len, why);
+	enum err e = layer_hold(layer, why);
+
+	if (e)
+		return e;
+	if (layer->intent) {
+		e = read_overlaid(op, layer, file_off, disk_off, len, why);
+		layer_release(layer);
+		return e;
+	}
 	return op_add_part(op, FILE_READ, layer, file_off, disk_off, len) ? ERR_OK : no_memory(why);
 }
 
@@ -399,6 +414,7 @@ static bool settle(struct op *op, bool ok)
 	for (unsigned i = 0; i < op->count; i++)
 		settle_part(image, &op->part[i], op->part[i].req.result == ERR_OK);
 	unlink_op(image, op);
+	image_tell_idle(image);
 	bool flush = ok && wants_flush(image, op);
 	if (flush)
 		flush_enqueue(image, op->queue, op);
@@ -505,23 +521,15 @@ static enum err begin(struct image *image, struct op *op, struct err_why *why)
 	return e;
 }
 
-void image_submit(struct disk *disk, struct queue *queue, struct disk_req *req)
+/* Lock held; leaves it. */
+static void submit_locked(struct image *image, struct op *op)
 {
-	struct image *image = image_of(disk);
-	struct op *op = new_op(image, queue, req);
 	struct err_why why; /* too large to be cleared for every request */
 
 	why.code = ERR_OK;
 	why.text[0] = 0;
-
-	if (!op) {
-		req->result = err_set(req->why, ERR_NOMEM, "out of memory");
-		disk_done_later(req);
-		return;
-	}
-	pthread_mutex_lock(&image->lock);
-	if (req->op == DISK_FLUSH) {
-		flush_enqueue(image, queue, op);
+	if (op->req->op == DISK_FLUSH) {
+		flush_enqueue(image, op->queue, op);
 		pthread_mutex_unlock(&image->lock);
 		return;
 	}
@@ -531,4 +539,41 @@ void image_submit(struct disk *disk, struct queue *queue, struct disk_req *req)
 		op_deliver(op, e, &why);
 	else
 		start_parts(op);
+}
+
+static void keep_waiting(struct image *image, struct op *op)
+{
+	op->flush_next = NULL;
+	if (image->paused_last)
+		image->paused_last->flush_next = op;
+	else
+		image->paused_first = op;
+	image->paused_last = op;
+}
+
+void image_restart(struct queue_work *work)
+{
+	struct op *op = container_of(work, struct op, work);
+
+	pthread_mutex_lock(&op->image->lock);
+	submit_locked(op->image, op);
+}
+
+void image_submit(struct disk *disk, struct queue *queue, struct disk_req *req)
+{
+	struct image *image = image_of(disk);
+	struct op *op = new_op(image, queue, req);
+
+	if (!op) {
+		req->result = err_set(req->why, ERR_NOMEM, "out of memory");
+		disk_done_later(req);
+		return;
+	}
+	pthread_mutex_lock(&image->lock);
+	if (image->paused) {
+		keep_waiting(image, op);
+		pthread_mutex_unlock(&image->lock);
+		return;
+	}
+	submit_locked(image, op);
 }

@@ -7,6 +7,7 @@
 #include "util/bytes.h"
 #include "vhd/bitmap.h"
 #include "vhd/leaf.h"
+#include "vhd/parking.h"
 
 #define CHUNK_BLOCKS 1024u
 
@@ -171,7 +172,11 @@ static enum err read_bitmap(struct owner_map *map, struct vhd_layer *layer, uint
 		map->bitmap = grown;
 		map->bitmap_room = layer->bitmap_bytes;
 	}
-	enum err e = layer_read_bitmap(layer, entry, map->bitmap, why);
+	enum err e = layer_hold(layer, why);
+	if (!e) {
+		e = layer_read_bitmap(layer, entry, map->bitmap, why);
+		layer_release(layer);
+	}
 	if (e)
 		err_context(why, "%s", layer->path);
 	return e;
@@ -438,6 +443,30 @@ void owner_assign(struct owner_map *map, uint32_t idx, uint32_t first, uint32_t 
 	if (store_runs(map, block, out, count))
 		forget_runs(map, block);
 	free(out);
+}
+
+static void renumber_block(struct owner_map *map, struct owner_block *block, uint32_t first,
+			   uint32_t old, uint32_t count)
+{
+	struct owner_run *runs = block->count > 1 ? block->many : &block->one;
+
+	for (uint32_t i = 0; i < block->count; i++) {
+		if (runs[i].layer == OWNER_NONE || runs[i].layer < first)
+			continue;
+		if (runs[i].layer < first + old) {
+			forget_runs(map, block);
+			return;
+		}
+		runs[i].layer = runs[i].layer - old + count;
+	}
+}
+
+void owner_renumber(struct owner_map *map, uint32_t first, uint32_t old, uint32_t count)
+{
+	for (uint32_t i = 0; i < map->chunks; i++) {
+		for (uint32_t j = 0; map->chunk[i] && j < CHUNK_BLOCKS; j++)
+			renumber_block(map, &map->chunk[i]->block[j], first, old, count);
+	}
 }
 
 enum err owner_below_is_zero(struct owner_map *map, uint32_t block, bool *out, struct err_why *why)

@@ -70,6 +70,12 @@ uint32_t owner_find(const struct owner_run *runs, uint32_t count, uint32_t secto
 void owner_assign(struct owner_map *map, uint32_t block, uint32_t first, uint32_t count,
 		  uint32_t layer, uint64_t off_bytes);
 
+/*
+ * The `old` layers from `first` have become `count` others: what they owned is resolved again when
+ * it is next needed, and the numbers of those above change.
+ */
+void owner_renumber(struct owner_map *map, uint32_t first, uint32_t old, uint32_t count);
+
 /* Whether no layer below the leaf holds any sector of this block (W9). */
 enum err owner_below_is_zero(struct owner_map *map, uint32_t block, bool *out, struct err_why *why);
 

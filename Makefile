@@ -38,7 +38,7 @@ CFLAGS   := -std=gnu17 $(OPT) $(WARN) -fno-strict-aliasing -pthread $(EXTRA_CFLA
 LDFLAGS  := $(OPT) -pthread
 
 # ---- what there is --------------------------------------------------------------------------
-LIB_SRC     := $(wildcard src/util/*.c src/block/*.c src/vhd/*.c)
+LIB_SRC     := $(wildcard src/util/*.c src/block/*.c src/vhd/*.c src/snapshot/*.c)
 CLI_SRC     := $(wildcard src/cli/*.c)
 VHDTOOL_SRC := $(wildcard vhdtool/*.c)
 VMCTL_SRC   := $(wildcard vmctl/*.c)
@@ -47,6 +47,7 @@ TESTLIB_SRC := $(wildcard tests/lib/*.c)
 UNIT_SRC    := $(wildcard tests/unit/*.c tests/prop/*.c)
 CRASH_SRC   := $(wildcard tests/crash/*.c)
 THREADS_SRC := $(wildcard tests/threads/*.c)
+TREE_SRC    := $(wildcard tests/tree/*.c)
 FUZZ_SRC    := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC   := $(wildcard bench/*.c)
 
@@ -104,13 +105,18 @@ $(BUILD)/tests/threads: $(call obj,$(THREADS_SRC) $(TESTLIB_SRC)) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
+$(BUILD)/tests/tree: $(call obj,$(TREE_SRC) $(TESTLIB_SRC)) $(LIB)
+	$(Q)mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
 $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(call obj,$(TESTLIB_SRC)) $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $^ $(PKG_LIBS)
 
 .PHONY: test-programs
-test-programs: $(BUILD)/tests/unit $(BUILD)/tests/crash $(BUILD)/tests/threads
+test-programs: $(BUILD)/tests/unit $(BUILD)/tests/crash $(BUILD)/tests/threads $(BUILD)/tests/tree
 
 check: ## run all tests (under 20 minutes); the last line is the sum
 	$(Q)./.ci/deps check

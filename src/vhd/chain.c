@@ -163,7 +163,7 @@ static void drop_pages(struct vhd_chain *chain, unsigned n)
 	chain->bat.page[n] = NULL;
 }
 
-enum err chain_push(struct vhd_chain *chain, struct vhd_layer *layer, struct err_why *why)
+enum err chain_reserve(struct vhd_chain *chain, struct err_why *why)
 {
 	size_t count = chain->count + 1;
 	struct vhd_layer **layers = realloc(chain->layer, count * sizeof(struct vhd_layer *));
@@ -174,10 +174,14 @@ enum err chain_push(struct vhd_chain *chain, struct vhd_layer *layer, struct err
 	if (!pages)
 		return err_set(why, ERR_NOMEM, "out of memory");
 	chain->bat.page = pages;
+	return ERR_OK;
+}
+
+void chain_push(struct vhd_chain *chain, struct vhd_layer *layer)
+{
 	chain->bat.page[chain->count] = NULL;
 	chain->layer[chain->count] = layer;
 	chain->count++;
-	return ERR_OK;
 }
 
 void chain_replace(struct vhd_chain *chain, unsigned first, unsigned old,

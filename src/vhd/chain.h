@@ -46,8 +46,9 @@ enum err chain_of(struct vhd_layer **layers, unsigned count, struct vhd_chain *c
 /* Returns the first error of closing a file. */
 enum err chain_close(struct vhd_chain *chain, struct err_why *why);
 
-/* `layer` goes on top. On an error nothing has changed. */
-enum err chain_push(struct vhd_chain *chain, struct vhd_layer *layer, struct err_why *why);
+/* Make room for one more layer, then chain_push cannot fail: `layer` goes on top. */
+enum err chain_reserve(struct vhd_chain *chain, struct err_why *why);
+void chain_push(struct vhd_chain *chain, struct vhd_layer *layer);
 /*
  * The `old` layers from `first` are replaced by the `count` ones of `layers`; `removed` gets them.
  * count <= old, so nothing can fail.

@@ -188,54 +188,116 @@ static enum err as_parked(const struct image *image, struct vhd_layer **out, str
 	return layer_new_parked(image->ns, &facts, flags, out, why);
 }
 
-static enum err push_locked(struct image *image, struct vhd_layer *top, struct vhd_layer *below,
-			    struct leaf *leaf, struct err_why *why)
-{
-	struct vhd_layer *old = chain_leaf(&image->chain);
-	bool was_sparse = layer_is_sparse(old);
-	struct owner_map fresh = {0};
-	enum err e = chain_push(&image->chain, top, why);
+struct stack_next {
+	struct vhd_layer *top;
+	struct vhd_layer *below; /* the present leaf, as it will be */
+	struct leaf *leaf;
+	struct owner_map owner; /* when there is none yet: the present leaf is a fixed disk */
+	bool needs_owner;
+};
 
-	if (e)
-		return e;
-	if (!was_sparse)
-		e = owner_init(&fresh, &image->chain, image->map_budget_bytes, why);
-	if (e) {
-		image->chain.count--;
-		return e;
-	}
-	if (!was_sparse)
-		image->owner = fresh;
-	leaf_free(image->leaf);
-	image->leaf = image->owner.leaf = leaf;
-	image->chain.layer[image->chain.count - 2] = below;
-	layer_close(old, NULL); /* synced when the disk was paused */
-	return ERR_OK;
+/* A map needs a chain whose leaf is a sparse one only to take its measures from. */
+static enum err prepare_owner(struct image *image, struct stack_next *next, struct err_why *why)
+{
+	struct vhd_chain top = {.layer = &next->top, .count = 1};
+	enum err e = owner_init(&next->owner, &top, image->map_budget_bytes, why);
+
+	next->owner.chain = &image->chain;
+	return e;
 }
 
-enum err stack_push(struct disk *disk, const struct layer_facts *facts, struct err_why *why)
+enum err stack_prepare(struct disk *disk, const struct layer_facts *facts, struct stack_next **out,
+		       struct err_why *why)
 {
 	struct image *image = image_of(disk);
 	struct stack_opts opts = {.ns = image->ns, .direct = image->direct};
-	struct vhd_layer *top = NULL, *below = NULL;
-	struct leaf *leaf = NULL;
-	enum err e = open_writable(facts, &opts, &top, why);
+	struct stack_next *next = calloc(1, sizeof(*next));
+	enum err e = next ? ERR_OK : err_set(why, ERR_NOMEM, "out of memory");
 
 	if (!e)
-		e = leaf_open(top, &leaf, why);
+		e = open_writable(facts, &opts, &next->top, why);
 	if (!e)
-		e = as_parked(image, &below, why);
+		e = leaf_open(next->top, &next->leaf, why);
+	if (!e)
+		e = as_parked(image, &next->below, why);
 	if (!e) {
 		pthread_mutex_lock(&image->lock);
-		e = push_locked(image, top, below, leaf, why);
+		next->needs_owner = !layer_is_sparse(chain_leaf(&image->chain));
+		e = chain_reserve(&image->chain, why);
 		pthread_mutex_unlock(&image->lock);
 	}
-	if (e) {
-		leaf_free(leaf);
-		layer_close(below, NULL);
-		layer_close(top, NULL);
-	}
+	if (!e && next->needs_owner)
+		e = prepare_owner(image, next, why);
+	if (e)
+		stack_drop(next);
+	else
+		*out = next;
 	return e;
+}
+
+void stack_push(struct disk *disk, struct stack_next *next)
+{
+	struct image *image = image_of(disk);
+
+	pthread_mutex_lock(&image->lock);
+	struct vhd_layer *old = chain_leaf(&image->chain);
+	image->chain.layer[image->chain.count - 1] = next->below;
+	chain_push(&image->chain, next->top);
+	if (next->needs_owner)
+		image->owner = next->owner;
+	leaf_free(image->leaf);
+	image->leaf = image->owner.leaf = next->leaf;
+	pthread_mutex_unlock(&image->lock);
+	layer_close(old, NULL); /* synced when the disk was paused */
+	free(next);
+}
+
+void stack_drop(struct stack_next *next)
+{
+	if (!next)
+		return;
+	owner_free(&next->owner);
+	leaf_free(next->leaf);
+	layer_close(next->below, NULL);
+	layer_close(next->top, NULL);
+	free(next);
+}
+
+/* ---- sealing ---- */
+
+static bool is_clean(const struct vhd_layer *layer)
+{
+	return layer->trailing_ok && layer->copy_ok && !layer->legacy_footer && !layer->intent;
+}
+
+/* Opening it for writing does it all (P3). */
+static enum err mend(struct file_ns *ns, const char *path, struct err_why *why)
+{
+	struct layer_facts facts;
+	struct guid parent;
+	struct disk *disk;
+	struct stack_opts opts = {.ns = ns, .writable = true};
+	enum err e = stack_look(ns, path, &facts, &parent, why);
+
+	if (!e)
+		e = stack_open(&facts, 1, &opts, &disk, why);
+	return e ? e : disk_close(disk, why);
+}
+
+enum err stack_seal(struct file_ns *ns, const char *path, struct err_why *why)
+{
+	struct vhd_layer *layer;
+	enum err e = layer_open(ns, path, 0, FILE_LOCK_READ, &layer, why);
+
+	if (e)
+		return err_context(why, "%s", path), e;
+	bool clean = is_clean(layer);
+	if (clean)
+		e = file_sync_all(layer->file, why);
+	enum err closed = layer_close(layer, e ? NULL : why);
+	if (e || closed)
+		return e ? e : closed;
+	return clean ? ERR_OK : mend(ns, path, why);
 }
 
 /* ---- fewer files ---- */

@@ -40,10 +40,21 @@ enum err stack_pause(struct disk *disk, struct err_why *why);
 void stack_resume(struct disk *disk);
 
 /*
- * While paused: `leaf`, an empty child of the present leaf and of the same size, goes on top and
- * takes the writes. On an error nothing has changed.
+ * While paused: `leaf`, an empty child of the present leaf and of the same size, is to go on top
+ * and take the writes. All that can fail is done by stack_prepare, which changes nothing; then
+ * comes stack_push, or stack_drop if it is not to be.
  */
-enum err stack_push(struct disk *disk, const struct layer_facts *leaf, struct err_why *why);
+struct stack_next;
+enum err stack_prepare(struct disk *disk, const struct layer_facts *leaf, struct stack_next **out,
+		       struct err_why *why);
+void stack_push(struct disk *disk, struct stack_next *next);
+void stack_drop(struct stack_next *next);
+
+/*
+ * Make the file at `path`, which nobody writes to any more, what stack_pause leaves behind: mended
+ * if a crash left something to mend, and durable with its time of change.
+ */
+enum err stack_seal(struct file_ns *ns, const char *path, struct err_why *why);
 
 /*
  * The `old` files from number `first` (the base is 0) are the `count` ones of `files` from now on,

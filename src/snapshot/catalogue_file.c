@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The catalogue as a file. It is never written in place: a new one is complete and durable before
+ * it takes the name (W16), so that a reader finds the old one or the new one.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "snapshot/store.h"
+#include "util/bytes.h"
+
+static enum err no_memory(struct err_why *why)
+{
+	return err_set(why, ERR_NOMEM, "out of memory");
+}
+
+static enum err read_all(struct file *file, uint8_t **bytes, size_t *len, struct err_why *why)
+{
+	struct file_info info;
+	enum err e = file_get_info(file, &info, why);
+
+	if (e)
+		return e;
+	if (info.size_bytes > CAT_MAX_BYTES)
+		return err_set(why, ERR_CORRUPT, "catalogue: %llu bytes are too many",
+			       (unsigned long long)info.size_bytes);
+	*len = (size_t)info.size_bytes;
+	*bytes = malloc(*len + 1);
+	if (!*bytes)
+		return no_memory(why);
+	e = file_read(file, EV_CATALOGUE, *bytes, 0, *len, why);
+	if (e)
+		free(*bytes);
+	return e;
+}
+
+enum err catalogue_read(struct file_ns *ns, const char *dir, const char *name,
+			struct catalogue **out, struct err_why *why)
+{
+	char *path = store_name_path(dir, name);
+	struct file *file;
+	uint8_t *bytes;
+	size_t len;
+	enum err e = path ? file_ns_open(ns, path, FILE_OPEN_NOFOLLOW, &file, why) : no_memory(why);
+
+	if (!e) {
+		e = read_all(file, &bytes, &len, why);
+		file_close(file, NULL);
+		if (!e) {
+			e = cat_decode(bytes, len, out, why);
+			free(bytes);
+		}
+		if (e)
+			err_context(why, "%s", path);
+	}
+	free(path);
+	return e;
+}
+
+enum err catalogue_generation(struct file_ns *ns, const char *dir, uint64_t *out,
+			      struct err_why *why)
+{
+	uint8_t header[CAT_HEADER_BYTES];
+	char *path = store_name_path(dir, STORE_CATALOGUE);
+	struct file *file;
+	enum err e = path ? file_ns_open(ns, path, FILE_OPEN_NOFOLLOW, &file, why) : no_memory(why);
+
+	if (!e) {
+		e = file_read(file, EV_CATALOGUE, header, 0, sizeof(header), why);
+		file_close(file, NULL);
+		*out = get_le64(header + 40);
+	}
+	free(path);
+	return e;
+}
+
+/* A file nobody has a name for yet, or that was left behind. */
+static enum err write_new(struct file_ns *ns, const char *path, const uint8_t *bytes, size_t len,
+			  bool sync, struct err_why *why)
+{
+	struct file *file;
+	enum err e = file_ns_unlink(ns, path, NULL);
+
+	if (e && e != ERR_NOENT)
+		return err_set(why, e, "%s: cannot be removed", path);
+	e = file_ns_open(ns, path, FILE_OPEN_CREATE, &file, why);
+	if (e)
+		return e;
+	e = file_write(file, EV_CATALOGUE, bytes, 0, len, why);
+	if (!e && sync)
+		e = file_sync(file, why);
+	enum err closed = file_close(file, e ? NULL : why);
+	e = e ? e : closed;
+	if (e)
+		file_ns_unlink(ns, path, NULL);
+	return e;
+}
+
+/* All but making the name durable. */
+static enum err put(struct file_ns *ns, const char *dir, const char *name, const uint8_t *bytes,
+		    size_t len, bool sync, struct err_why *why)
+{
+	char *fresh = store_name_path(dir, CATALOGUE_NEW);
+	char *path = store_name_path(dir, name);
+	enum err e = fresh && path ? ERR_OK : no_memory(why);
+
+	if (!e)
+		e = write_new(ns, fresh, bytes, len, sync, why);
+	if (!e) {
+		e = file_ns_rename(ns, fresh, path, why);
+		if (e)
+			file_ns_unlink(ns, fresh, NULL);
+	}
+	free(fresh);
+	free(path);
+	return e;
+}
+
+enum err catalogue_replace(struct file_ns *ns, const char *dir, const struct catalogue *cat,
+			   bool *renamed, struct err_why *why)
+{
+	char *path = store_name_path(dir, STORE_CATALOGUE);
+	uint8_t *bytes = NULL;
+	size_t len;
+	enum err e = path ? cat_encode(cat, &bytes, &len, why) : no_memory(why);
+
+	*renamed = false;
+	if (!e)
+		e = put(ns, dir, STORE_CATALOGUE, bytes, len, true, why);
+	if (!e) {
+		*renamed = true;
+		e = file_ns_sync_dir(ns, path, why);
+	}
+	free(bytes);
+	free(path);
+	return e;
+}
+
+void catalogue_keep_copy(struct file_ns *ns, const char *dir, const struct catalogue *cat)
+{
+	uint8_t *bytes;
+	size_t len;
+
+	if (cat_encode(cat, &bytes, &len, NULL))
+		return;
+	put(ns, dir, CATALOGUE_COPY, bytes, len, false, NULL);
+	free(bytes);
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The end of a fold, when all payload is where it belongs (fold.h). */
+
+#include <stdlib.h>
+
+#include "snapshot/fold.h"
+
+static enum err no_memory(struct err_why *why)
+{
+	return err_set(why, ERR_NOMEM, "out of memory");
+}
+
+/* Commit, and go on with a copy of what was committed. */
+static enum err commit(struct store *store, struct catalogue **cat, struct err_why *why)
+{
+	enum err e = store_commit(store, *cat, why);
+
+	*cat = NULL;
+	return e ? e : cat_clone(store->cat, cat, why);
+}
+
+/* Durable, and its identity is what it is now. A leaf has none. */
+static enum err seal(struct store *store, struct cat_layer *layer, struct err_why *why)
+{
+	char *path = store_layer_path(store->dir, layer);
+	enum err e = path ? ERR_OK : no_memory(why);
+
+	layer->sealed_bytes = 0;
+	layer->sealed_mtime_ns = 0;
+	if (!e && !layer->is_leaf)
+		e = stack_seal(store->ns, path, why);
+	if (!e && !layer->is_leaf)
+		e = layer_note_seal(store, layer, why);
+	free(path);
+	return e;
+}
+
+static enum err settle_up(struct store *store, struct catalogue *cat, struct err_why *why)
+{
+	const struct cat_layer *lower = cat_layer(cat, cat->fold.lower);
+	struct cat_layer *upper = cat_layer(cat, cat->fold.upper);
+
+	upper->parent = lower->parent;
+	upper->flags |= CAT_RELINK;
+	return seal(store, upper, why);
+}
+
+/* The lower file under the upper layer's name; the other one goes with the lower layer. */
+static void exchange_files(struct cat_layer *lower, struct cat_layer *upper)
+{
+	uint64_t file = lower->file;
+	char *path = lower->path;
+
+	lower->file = upper->file;
+	lower->path = upper->path;
+	upper->file = file;
+	upper->path = path;
+}
+
+static enum err settle_down(struct store *store, struct catalogue *cat, struct err_why *why)
+{
+	struct cat_layer *lower = cat_layer(cat, cat->fold.lower);
+	struct cat_layer *upper = cat_layer(cat, cat->fold.upper);
+	char *path = store_layer_path(store->dir, lower);
+	enum err e = path ? stack_set_uuid(store->ns, path, &upper->uuid, why) : no_memory(why);
+
+	free(path);
+	if (e)
+		return e;
+	exchange_files(lower, upper);
+	upper->type = lower->type;
+	upper->block_bytes = lower->block_bytes;
+	upper->parent = lower->parent;
+	upper->flags = lower->flags;
+	for (unsigned i = 0; i < cat->layers; i++)
+		if (cat->layer[i].parent == upper->number)
+			cat->layer[i].flags |= CAT_RELINK;
+	return seal(store, upper, why);
+}
+
+enum err fold_settle(struct store *store, struct catalogue **cat, struct err_why *why)
+{
+	struct cat_fold fold = (*cat)->fold;
+	enum err e = fold.down ? settle_down(store, *cat, why) : settle_up(store, *cat, why);
+
+	if (e)
+		return e;
+	(*cat)->fold = (struct cat_fold){0};
+	e = cat_sweep(*cat, why);
+	if (!e)
+		e = commit(store, cat, why);
+	if (!e)
+		views_follow_fold(store, *cat, fold.lower, fold.upper);
+	return e;
+}
+
+/* ---- headers ---- */
+
+static enum err relink(struct store *store, const struct catalogue *cat, struct cat_layer *layer,
+		       struct err_why *why)
+{
+	const struct cat_layer *parent = cat_layer(cat, layer->parent);
+	char *path = store_layer_path(store->dir, layer);
+	char *parent_path = parent ? store_layer_path(store->dir, parent) : NULL;
+	enum err e = path && (parent_path || !parent) ? ERR_OK : no_memory(why);
+
+	if (!e && parent)
+		e = stack_relink(store->ns, path, parent_path, &parent->uuid, why);
+	free(path);
+	free(parent_path);
+	if (!e) {
+		layer->flags &= ~(uint32_t)CAT_RELINK;
+		e = seal(store, layer, why);
+	}
+	return e;
+}
+
+enum err fold_relink(struct store *store, struct catalogue **cat, unsigned max, bool *more,
+		     struct err_why *why)
+{
+	unsigned done = 0;
+	enum err e = ERR_OK;
+
+	*more = false;
+	for (unsigned i = 0; i < (*cat)->layers && !e; i++) {
+		struct cat_layer *layer = &(*cat)->layer[i];
+
+		if (!(layer->flags & CAT_RELINK))
+			continue;
+		if (done == max) {
+			*more = true;
+			break;
+		}
+		e = relink(store, *cat, layer, why);
+		if (e == ERR_LOCKED)
+			e = ERR_OK; /* a leaf that is being written: it can wait */
+		else
+			done++;
+	}
+	return e || !done ? e : commit(store, cat, why);
+}

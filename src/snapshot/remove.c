@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * The end of a VM. Its catalogue goes first: what a crash leaves then is no VM, and asking again
+ * removes it.
+ */
+
+#include <stdlib.h>
+
+#include "snapshot/make.h"
+
+#define ALL_EDGES (UINT64_C(1) << 62)
+
+static enum err no_memory(struct err_why *why)
+{
+	return err_set(why, ERR_NOMEM, "out of memory");
+}
+
+/* Another program - a tool, a mount, QEMU - has a file open that is about to go. */
+static enum err check_layers_unused(struct store *store, struct err_why *why)
+{
+	enum err e = ERR_OK;
+
+	for (unsigned i = 0; i < store->cat->layers && !e; i++) {
+		const struct cat_layer *layer = &store->cat->layer[i];
+		char *path = store_layer_path(store->dir, layer);
+		struct file *file;
+
+		if (!path)
+			e = no_memory(why);
+		else if ((!layer->path || *layer->path != '/') &&
+			 !file_ns_open(store->ns, path, FILE_OPEN_RDWR, &file, NULL)) {
+			e = file_lock(file, FILE_LOCK_WRITE, why);
+			file_close(file, NULL);
+		}
+		free(path);
+	}
+	return e;
+}
+
+/* Nobody may be using it; a store too damaged to be opened is used by nobody. */
+static enum err claim(struct file_ns *ns, const char *dir, struct store **store,
+		      struct err_why *why)
+{
+	enum err e = snap_open(ns, dir, 0, store, NULL);
+
+	if (e == ERR_LOCKED)
+		return err_set(why, e, "%s is in use", dir);
+	if (e)
+		return ERR_OK;
+	e = store_lock_byte(*store, LOCK_WRITER, 0, why);
+	if (!e)
+		e = store_rest(*store, 0, why);
+	if (!e && (*store)->lock_file)
+		e = file_lock_range((*store)->lock_file, EDGES_OF_A_FILE, ALL_EDGES,
+				    FILE_LOCK_WRITE, why);
+	return e ? e : check_layers_unused(*store, why);
+}
+
+static bool is_layer(void *arg, const char *name)
+{
+	uint64_t file;
+
+	*(bool *)arg |= store_parse_file_name(name, &file);
+	return true;
+}
+
+/* Or what was to become one, or what is left of one. */
+static bool is_vm(struct file_ns *ns, const char *dir)
+{
+	bool found = make_is_store(ns, dir);
+
+	if (!found)
+		file_ns_list(ns, dir, is_layer, &found, NULL);
+	return found;
+}
+
+/* From then on it is no VM. */
+static enum err remove_catalogues(struct file_ns *ns, const char *dir, struct err_why *why)
+{
+	static const char *const names[] = {CATALOGUE_COPY, STORE_CATALOGUE};
+	enum err e = ERR_OK;
+
+	for (unsigned i = 0; i < 2 && !e; i++) {
+		char *path = store_name_path(dir, names[i]);
+		struct err_why here = {0};
+
+		e = path ? file_ns_unlink(ns, path, &here) : no_memory(&here);
+		if (!e)
+			e = file_ns_sync_dir(ns, path, &here);
+		if (e == ERR_NOENT)
+			e = ERR_OK;
+		else if (e && why)
+			*why = here;
+		free(path);
+	}
+	return e;
+}
+
+/* Of an export: layers with names of their own, beside the catalogue. Those elsewhere stay. */
+static enum err remove_named(struct file_ns *ns, const char *dir, const struct catalogue *cat,
+			     struct err_why *why)
+{
+	enum err e = ERR_OK;
+
+	for (unsigned i = 0; cat && i < cat->layers && !e; i++) {
+		const struct cat_layer *layer = &cat->layer[i];
+
+		if (!layer->path || *layer->path == '/')
+			continue;
+		char *path = store_layer_path(dir, layer);
+		e = path ? file_ns_unlink(ns, path, why) : no_memory(why);
+		free(path);
+		e = e == ERR_NOENT ? ERR_OK : e;
+	}
+	return e;
+}
+
+enum err snap_remove(struct file_ns *ns, const char *dir, struct err_why *why)
+{
+	struct catalogue *cat = NULL;
+	struct store *store = NULL;
+	bool foreign = false;
+
+	ns = ns ? ns : &file_ns_posix;
+	if (!is_vm(ns, dir))
+		return err_set(why, ERR_NOENT, "%s: there is no such VM", dir);
+	enum err e = claim(ns, dir, &store, why);
+	if (!e)
+		catalogue_read(ns, dir, STORE_CATALOGUE, &cat, NULL);
+	if (!e)
+		e = remove_catalogues(ns, dir, why);
+	if (!e)
+		e = remove_named(ns, dir, cat, why);
+	if (!e)
+		e = make_clear(ns, dir, &foreign, why);
+	snap_close(store);
+	cat_free(cat);
+	if (!e && !foreign)
+		e = file_ns_rmdir(ns, dir, why);
+	if (!e && !foreign)
+		e = file_ns_sync_dir(ns, dir, why);
+	return e;
+}

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Acting on a survey. Layers are mended one by one; then one new catalogue makes of the rest what
+ * can be made of it. No file that holds data is removed: what leaves the tree stays in the folder.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "snapshot/survey.h"
+#include "snapshot/take.h"
+
+static enum err no_memory(struct err_why *why)
+{
+	return err_set(why, ERR_NOMEM, "out of memory");
+}
+
+/* ---- the catalogue from its second copy ---- */
+
+static enum err restore_copy(const struct survey *s, struct err_why *why)
+{
+	bool renamed;
+
+	return catalogue_replace(s->ns, s->dir, s->cat, &renamed, why);
+}
+
+/* Leaves the copy does not know become current; what it has as current becomes a node. */
+static enum err add_newer(struct store *store, const struct survey *s, struct catalogue *cat,
+			  struct err_why *why)
+{
+	uint64_t leaf[SNAP_MAX_DISKS];
+	struct cat_node *node;
+	enum err e = ERR_OK;
+
+	for (unsigned d = 0; d < cat->disks && !e; d++) {
+		struct layer_facts facts;
+		struct guid parent;
+		char *path = store_file_path(store->dir, s->newer[d]);
+
+		e = path ? stack_look(store->ns, path, &facts, &parent, why) : no_memory(why);
+		free(path);
+		if (e)
+			break;
+		struct cat_layer *layer = cat_add_layer(cat);
+		if (!layer)
+			return no_memory(why);
+		layer->file = s->newer[d];
+		layer->uuid = facts.uuid;
+		layer->type = facts.type;
+		layer->size_bytes = facts.size_bytes;
+		layer->block_bytes = facts.block_bytes;
+		for (unsigned i = 0; i + 1 < cat->layers; i++)
+			if (guid_equal(&cat->layer[i].uuid, &parent))
+				layer->parent = cat->layer[i].number;
+		leaf[d] = layer->number;
+	}
+	if (!e)
+		e = take_add_node(cat, cat_node_by_name(cat, "recovered") ? NULL : "recovered",
+				  NULL, &node, why);
+	if (e)
+		return e;
+	memcpy(cat->leaf, leaf, cat->disks * sizeof(*leaf));
+	cat->current = node->number;
+	return ERR_OK;
+}
+
+/* ---- layers ---- */
+
+static enum err mend_file(struct store *store, const struct cat_layer *layer, struct err_why *why)
+{
+	struct vhd_open_opts opts = {.ns = store->ns};
+	struct vhd_report report;
+	char *path = store_layer_path(store->dir, layer);
+	enum err e = path ? vhd_repair(path, &opts, &report, why) : no_memory(why);
+
+	if (!e)
+		vhd_report_free(&report);
+	free(path);
+	return e;
+}
+
+static enum err reseal(struct store *store, struct cat_layer *layer, struct err_why *why)
+{
+	char *path = store_layer_path(store->dir, layer);
+	enum err e = path ? ERR_OK : no_memory(why);
+
+	if (!e && !layer->is_leaf)
+		e = stack_seal(store->ns, path, why);
+	free(path);
+	return e || layer->is_leaf ? e : layer_note_seal(store, layer, why);
+}
+
+static enum err mend_layers(struct store *store, const struct survey *s, struct catalogue *cat,
+			    struct err_why *why)
+{
+	enum err e = ERR_OK;
+
+	for (unsigned i = 0; i < s->cat->layers && !e; i++) {
+		struct cat_layer *layer = cat_layer(cat, s->cat->layer[i].number);
+		enum layer_state state = s->layer[i].state;
+
+		if (!layer || s->layer[i].dead)
+			continue;
+		if (state == LAYER_MENDABLE)
+			e = mend_file(store, layer, why);
+		if (!e && (state == LAYER_MENDABLE || state == LAYER_TOUCHED))
+			e = reseal(store, layer, why);
+		if (!e && state == LAYER_UNLINKED)
+			layer->flags |= CAT_RELINK;
+	}
+	return e;
+}
+
+/* ---- what is gone ---- */
+
+static bool is_dead(const struct survey *s, uint64_t number)
+{
+	const struct cat_layer *layer = cat_layer(s->cat, number);
+
+	return layer && s->layer[layer - s->cat->layer].dead;
+}
+
+static void drop_nodes(const struct survey *s, struct catalogue *cat)
+{
+	for (unsigned i = 0; i < cat->nodes; i++) {
+		const struct cat_node *parent = cat_node(cat, cat->node[i].parent);
+		bool gone = false;
+
+		for (unsigned d = 0; parent && d < cat->disks; d++)
+			gone |= is_dead(s, parent->layer[d]);
+		if (gone)
+			cat->node[i].parent = parent->parent;
+	}
+	for (unsigned i = cat->nodes; i-- > 0;) {
+		bool gone = false;
+
+		for (unsigned d = 0; d < cat->disks; d++)
+			gone |= is_dead(s, cat->node[i].layer[d]);
+		if (gone)
+			cat_remove_node(cat, &cat->node[i]);
+	}
+}
+
+/* Records only: the files stay, and are no garbage. */
+static void drop_layers(const struct survey *s, struct catalogue *cat)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < cat->layers; i++) {
+		if (is_dead(s, cat->layer[i].number))
+			free(cat->layer[i].path);
+		else
+			cat->layer[kept++] = cat->layer[i];
+	}
+	cat->layers = kept;
+	if (!cat_layer(cat, cat->fold.lower) || !cat_layer(cat, cat->fold.upper))
+		cat->fold = (struct cat_fold){0};
+}
+
+static enum err go_back(struct store *store, const struct survey *s, struct catalogue *cat,
+			struct err_why *why)
+{
+	uint64_t leaf[SNAP_MAX_DISKS];
+	const struct cat_node *node = cat_node(cat, s->back_to);
+	enum err e = take_new_leaves(store, cat, node->layer, true, leaf, why);
+
+	if (e)
+		return e;
+	memcpy(cat->leaf, leaf, cat->disks * sizeof(*leaf));
+	cat->current = s->back_to;
+	cat->current_config = node->config;
+	return ERR_OK;
+}
+
+static enum err drop_dead(struct store *store, const struct survey *s, struct catalogue *cat,
+			  struct err_why *why)
+{
+	enum err e = ERR_OK;
+
+	if (!s->dead_nodes && !s->leaf_is_dead)
+		return ERR_OK;
+	if (s->leaf_is_dead && !s->back_to)
+		return err_set(why, ERR_REFUSED,
+			       "%s: nothing can be repaired as long as the missing layers are not "
+			       "back",
+			       store->dir);
+	if (s->leaf_is_dead)
+		e = go_back(store, s, cat, why);
+	if (e)
+		return e;
+	drop_nodes(s, cat);
+	drop_layers(s, cat);
+	return ERR_OK;
+}
+
+/* ---- all of it ---- */
+
+static enum err change(struct store *store, const struct survey *s, struct catalogue *cat,
+		       struct err_why *why)
+{
+	enum err e = mend_layers(store, s, cat, why);
+
+	if (!e && s->from_copy && s->has_newer)
+		e = add_newer(store, s, cat, why);
+	if (!e)
+		e = drop_dead(store, s, cat, why);
+	if (!e)
+		e = cat_derive(cat, why);
+	if (e) {
+		cat_free(cat);
+		return e;
+	}
+	cat_sweep_configs(cat);
+	return store_commit(store, cat, why);
+}
+
+static enum err relink(struct store *store, struct err_why *why)
+{
+	struct catalogue *cat;
+	bool more = true;
+	enum err e = ERR_OK;
+
+	while (more && !e) {
+		e = store_begin(store, &cat, why);
+		if (e)
+			return e;
+		e = fold_relink(store, &cat, 64, &more, why);
+		cat_free(cat);
+		store_end(store);
+	}
+	return e;
+}
+
+static enum err act(const struct survey *s, struct err_why *why)
+{
+	struct store *store;
+	struct catalogue *cat;
+	enum err e = s->from_copy ? restore_copy(s, why) : ERR_OK;
+
+	if (!e)
+		e = snap_open(s->ns, s->dir, 0, &store, why);
+	if (e)
+		return e;
+	e = store_rest(store, 0, why);
+	if (!e) {
+		e = store_begin(store, &cat, why);
+		if (!e) {
+			e = change(store, s, cat, why);
+			store_end(store);
+		}
+		if (!e)
+			e = relink(store, why);
+		store_end_rest(store);
+	}
+	snap_close(store);
+	return e;
+}
+
+enum err snap_repair(struct file_ns *ns, const char *dir, struct snap_report *out,
+		     struct err_why *why)
+{
+	struct survey survey;
+	enum err e;
+
+	ns = ns ? ns : &file_ns_posix;
+	*out = (struct snap_report){0};
+	e = survey_make(ns, dir, true, NULL, &survey, why);
+	if (e)
+		return e;
+	if (!survey_report(&survey, out))
+		e = no_memory(why);
+	if (!e && survey.cat && snap_report_result(out))
+		e = act(&survey, why);
+	survey_free(&survey);
+	if (e)
+		snap_report_free(out);
+	return e;
+}

@@ -39,15 +39,40 @@ bool mem_path(const char *in, char out[PATH_MAX])
 	return true;
 }
 
+static struct mem_inode **bucket(struct mem_ns *ns, const char *path)
+{
+	uint32_t hash = 2166136261u; /* FNV-1a */
+
+	for (; *path; path++)
+		hash = (hash ^ (unsigned char)*path) * 16777619u;
+	return &ns->name[hash % MEM_NAMES];
+}
+
 struct mem_inode *mem_find(struct mem_ns *ns, const char *path)
 {
-	for (uint32_t i = 0; i < ns->inode_count; i++) {
-		struct mem_inode *inode = ns->inode[i];
+	struct mem_inode *inode = *bucket(ns, path);
 
-		if (inode && inode->path && strcmp(inode->path, path) == 0)
-			return inode;
+	while (inode && strcmp(inode->path, path) != 0)
+		inode = inode->next_name;
+	return inode;
+}
+
+void mem_set_path(struct mem_ns *ns, struct mem_inode *inode, char *path)
+{
+	struct mem_inode **at;
+
+	if (inode->path) {
+		for (at = bucket(ns, inode->path); *at != inode;)
+			at = &(*at)->next_name;
+		*at = inode->next_name;
 	}
-	return NULL;
+	free(inode->path);
+	inode->path = path;
+	if (path) {
+		at = bucket(ns, path);
+		inode->next_name = *at;
+		*at = inode;
+	}
 }
 
 void mem_inode_settle(struct mem_ns *ns, struct mem_inode *inode)
@@ -61,8 +86,7 @@ void mem_inode_settle(struct mem_ns *ns, struct mem_inode *inode)
 
 void mem_inode_unname(struct mem_ns *ns, struct mem_inode *inode)
 {
-	free(inode->path);
-	inode->path = NULL;
+	mem_set_path(ns, inode, NULL);
 	mem_inode_settle(ns, inode);
 }
 
@@ -75,8 +99,7 @@ bool mem_inode_name(struct mem_ns *ns, struct mem_inode *inode, const char *path
 		return false;
 	if (other && other != inode)
 		mem_inode_unname(ns, other);
-	free(inode->path);
-	inode->path = name;
+	mem_set_path(ns, inode, name);
 	return true;
 }
 

@@ -176,13 +176,13 @@ void mem_ns_apply_torn(struct mem_ns *ns, const struct mem_event *event,
 
 /* ---- namespaces whole ---- */
 
-static struct mem_inode *inode_copy(const struct mem_inode *from)
+static struct mem_inode *inode_copy(struct mem_ns *ns, const struct mem_inode *from)
 {
 	struct mem_inode *inode = calloc(1, sizeof(*inode));
 
 	must(inode != NULL);
 	inode->id = from->id;
-	inode->path = strdup(from->path);
+	mem_set_path(ns, inode, strdup(from->path));
 	must(inode->path != NULL);
 	inode->size_bytes = from->size_bytes;
 	pages_share(&from->pages, &inode->pages);
@@ -200,7 +200,7 @@ struct mem_ns *mem_ns_clone(struct mem_ns *ns)
 	clone->inode_count = ns->inode_count;
 	for (uint32_t i = 0; i < ns->inode_count; i++)
 		if (ns->inode[i] && ns->inode[i]->path)
-			clone->inode[i] = inode_copy(ns->inode[i]);
+			clone->inode[i] = inode_copy(clone, ns->inode[i]);
 	pthread_mutex_unlock(&ns->lock);
 	return clone;
 }

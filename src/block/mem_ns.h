@@ -20,7 +20,8 @@ struct mem_inode {
 	unsigned handles;
 	unsigned readers; /* image locks held */
 	bool writer;
-	char *path; /* NULL: unlinked */
+	char *path;                  /* NULL: unlinked; change it with mem_set_path alone */
+	struct mem_inode *next_name; /* with the same hash */
 	uint64_t size_bytes;
 	struct mem_pages pages; /* nothing but zeros past size_bytes */
 };
@@ -33,17 +34,22 @@ struct mem_log {
 	bool on;
 };
 
+#define MEM_NAMES 1024u /* buckets; a power of two */
+
 struct mem_ns {
 	struct file_ns base;
 	pthread_mutex_t lock;     /* guards all of the below */
 	struct mem_inode **inode; /* by id; NULL: gone */
 	uint32_t inode_count;
+	struct mem_inode *name[MEM_NAMES]; /* by hash of the path */
 	struct mem_log log;
 };
 
 /* `in` without "./" and doubled slashes. False when it is too long. */
 bool mem_path(const char *in, char out[PATH_MAX]);
 
+/* Takes over `path`, which is nobody else's; NULL: none. */
+void mem_set_path(struct mem_ns *ns, struct mem_inode *inode, char *path);
 struct mem_inode *mem_find(struct mem_ns *ns, const char *path);
 /* A new empty file `id`; takes the name from whoever has it. NULL: no memory, nothing changed. */
 struct mem_inode *mem_inode_new(struct mem_ns *ns, uint32_t id, const char *path);

@@ -133,18 +133,10 @@ enum err catalogue_replace(struct file_ns *ns, const char *dir, const struct cat
 		*renamed = true;
 		e = file_ns_sync_dir(ns, path, why);
 	}
+	/* For repair alone, so what fails here is no error, and it costs no barrier. */
+	if (!e)
+		put(ns, dir, CATALOGUE_COPY, bytes, len, false, NULL);
 	free(bytes);
 	free(path);
 	return e;
-}
-
-void catalogue_keep_copy(struct file_ns *ns, const char *dir, const struct catalogue *cat)
-{
-	uint8_t *bytes;
-	size_t len;
-
-	if (cat_encode(cat, &bytes, &len, NULL))
-		return;
-	put(ns, dir, CATALOGUE_COPY, bytes, len, false, NULL);
-	free(bytes);
 }

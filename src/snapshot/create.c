@@ -176,7 +176,7 @@ enum err snap_create(const char *dir, const struct snap_create_opts *opts, struc
 	for (unsigned d = 0; d < opts->disk_count && !e; d++)
 		e = opts->copy ? ERR_OK : check_owner(ns, dir, opts->disks[d], why);
 	if (!e)
-		e = make_folder(ns, dir, why);
+		e = make_folder(ns, dir, true, why);
 	if (e)
 		return e;
 	e = fill(ns, dir, opts, why);

@@ -214,12 +214,14 @@ static enum err export_chain(struct export *x, struct err_why *why)
 static enum err copy_layer(struct export *x, struct cat_layer *layer, struct err_why *why)
 {
 	char name[STORE_FILE_NAME_BYTES];
-	char *from = store_layer_path(x->store->dir, layer);
-	enum err e;
+	struct layer_facts facts;
+	enum err e = layer_facts_of(x->store, x->cat, layer, &facts, why);
 
 	store_file_name(layer->file, name);
-	e = from ? copy_file(x, from, name, why) : no_memory(why);
-	free(from);
+	if (!e) {
+		e = copy_file(x, facts.path, name, why);
+		free((char *)facts.path);
+	}
 	free(layer->path);
 	layer->path = NULL;
 	return e;
@@ -347,7 +349,7 @@ enum err snap_export(struct store *store, const struct guid *id, enum snap_expor
 
 	if (e)
 		return e;
-	e = make_folder(store->ns, to, why);
+	e = make_folder(store->ns, to, false, why);
 	if (!e) {
 		e = run(&x, kind, why);
 		if (e)

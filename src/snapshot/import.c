@@ -74,7 +74,7 @@ static enum err import(struct store *source, const char *from, const char *dir,
 		e = cat_clone(source->cat, &cat, why);
 	if (e)
 		return e;
-	e = make_folder(source->ns, dir, why);
+	e = make_folder(source->ns, dir, true, why);
 	if (!e) {
 		e = fill(source, dir, cat, progress, why);
 		if (e)

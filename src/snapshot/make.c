@@ -128,10 +128,10 @@ static enum err check_empty(struct file_ns *ns, const char *dir, struct err_why 
 	return e;
 }
 
-enum err make_folder(struct file_ns *ns, const char *dir, struct err_why *why)
+enum err make_folder(struct file_ns *ns, const char *dir, bool parents, struct err_why *why)
 {
 	struct err_why here = {0};
-	enum err e = make_parents(ns, dir, why);
+	enum err e = parents ? make_parents(ns, dir, why) : ERR_OK;
 
 	if (e)
 		return e;
@@ -159,11 +159,7 @@ enum err make_finish(struct file_ns *ns, const char *dir, const struct catalogue
 	bool renamed;
 	enum err e = catalogue_replace(ns, dir, cat, &renamed, why);
 
-	if (!e)
-		e = file_ns_sync_dir(ns, dir, why);
-	if (!e)
-		catalogue_keep_copy(ns, dir, cat);
-	return e;
+	return e ? e : file_ns_sync_dir(ns, dir, why);
 }
 
 /* ---- layers ---- */

@@ -10,9 +10,10 @@
 bool make_is_store(struct file_ns *ns, const char *dir);
 
 /*
- * A new folder `dir`, and those above it; one that is there must be empty, else ERR_EXIST.
+ * A new folder `dir`, with `parents` those above it too; one that is there must be empty, else
+ * ERR_EXIST.
  */
-enum err make_folder(struct file_ns *ns, const char *dir, struct err_why *why);
+enum err make_folder(struct file_ns *ns, const char *dir, bool parents, struct err_why *why);
 /* Remove it again, with all that is ours in it. */
 void make_undo(struct file_ns *ns, const char *dir);
 /* Remove the files that are a store's, but for its catalogue; *foreign: there are others. */

@@ -2,6 +2,7 @@
 
 /* W18: a new leaf on the target, B, catalogue, B. */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "snapshot/take.h"
@@ -34,12 +35,34 @@ static enum err keep_current(struct store *store, struct catalogue *cat, const c
 	return e;
 }
 
+/* Store locks tell of our own writers; image locks of a tool or of QEMU. */
+static enum err check_unused(struct store *store, const struct catalogue *cat, struct err_why *why)
+{
+	enum err e = ERR_OK;
+
+	for (unsigned d = 0; d < cat->disks && !e; d++) {
+		char *path = store_layer_path(store->dir, cat_layer(cat, cat->leaf[d]));
+		struct layer_facts facts;
+		struct guid parent;
+
+		e = path ? stack_look(store->ns, path, &facts, &parent, why)
+			 : err_set(why, ERR_NOMEM, "out of memory");
+		/* a leaf that is gone or damaged is one more reason to go back */
+		if (path && e != ERR_LOCKED)
+			e = ERR_OK;
+		free(path);
+	}
+	return e;
+}
+
 static enum err prepare(struct store *store, struct catalogue *cat, const struct guid *id,
 			const char *keep, struct guid *kept, struct err_why *why)
 {
 	uint64_t leaf[SNAP_MAX_DISKS], number;
 	enum err e = find_node(cat, id, &number, why);
 
+	if (!e && !keep)
+		e = check_unused(store, cat, why);
 	/* first, because their files must have the first numbers (store.h) */
 	if (!e)
 		e = take_new_leaves(store, cat, cat_node(cat, number)->layer, true, leaf, why);

@@ -265,7 +265,6 @@ enum err store_commit(struct store *store, struct catalogue *cat, struct err_why
 		cat_free(cat);
 		return e;
 	}
-	catalogue_keep_copy(store->ns, store->dir, cat);
 	cat_free(store->cat);
 	store->cat = cat;
 	return ERR_OK;

@@ -125,11 +125,12 @@ enum err catalogue_read(struct file_ns *ns, const char *dir, const char *name,
 /* The generation of the catalogue that is there, without reading all of it. */
 enum err catalogue_generation(struct file_ns *ns, const char *dir, uint64_t *out,
 			      struct err_why *why);
-/* *renamed: from then on the new one is what a reader finds. */
+/*
+ * *renamed: from then on the new one is what a reader finds. When it is safe a second copy is
+ * written, for snap_repair.
+ */
 enum err catalogue_replace(struct file_ns *ns, const char *dir, const struct catalogue *cat,
 			   bool *renamed, struct err_why *why);
-/* A second copy for snap_repair, written when the first one is safe; what fails is no error. */
-void catalogue_keep_copy(struct file_ns *ns, const char *dir, const struct catalogue *cat);
 
 #define CATALOGUE_COPY "catalogue.copy"
 #define CATALOGUE_NEW  "catalogue.new"

@@ -47,17 +47,15 @@ static void look_at_headers(const struct survey *s, const struct cat_layer *laye
 }
 
 /* Its identity; what a fold is changing has none. */
-static void look_at_file(const struct survey *s, const struct cat_layer *layer, const char *path,
-			 struct layer_survey *out)
+static void look_at_file(const struct survey *s, const struct cat_layer *layer,
+			 const struct file_info *info, struct layer_survey *out)
 {
-	struct file_info info;
-
-	if (file_ns_info(s->ns, path, &info, NULL) || !layer->sealed_bytes || layer->is_leaf ||
-	    layer_is_changing(s->cat, layer))
+	if (!layer->sealed_bytes || layer->is_leaf || layer_is_changing(s->cat, layer))
 		return;
-	if (info.size_bytes != layer->sealed_bytes)
+	if (info->size_bytes != layer->sealed_bytes)
 		found(out, LAYER_TOUCHED, "was changed behind our back: its length is another");
-	else if (layer->sealed_mtime_ns && info.mtime_ns && info.mtime_ns != layer->sealed_mtime_ns)
+	else if (layer->sealed_mtime_ns && info->mtime_ns &&
+		 info->mtime_ns != layer->sealed_mtime_ns)
 		found(out, LAYER_TOUCHED,
 		      "was changed behind our back: it was written to after it was sealed");
 }
@@ -92,16 +90,18 @@ static enum err look_at_layer(const struct survey *s, const struct cat_layer *la
 {
 	struct vhd_open_opts opts = {.ns = s->ns};
 	struct err_why here = {0};
+	struct file_info file;
 	struct vhd_info info;
 	char *path = store_layer_path(s->dir, layer);
 	enum err e = ERR_OK;
 
 	if (!path)
 		return no_memory(why);
-	if (vhd_inspect(path, &opts, &info, &here)) {
+	/* A link is not followed: what is beside it is not what the catalogue means. */
+	if (file_ns_info(s->ns, path, &file, &here) || vhd_inspect(path, &opts, &info, &here)) {
 		found(out, LAYER_GONE, here.text);
 	} else {
-		look_at_file(s, layer, path, out);
+		look_at_file(s, layer, &file, out);
 		look_at_headers(s, layer, &info, out);
 		vhd_info_free(&info);
 		if (full && out->state == LAYER_FINE)

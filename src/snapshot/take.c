@@ -16,6 +16,16 @@ static enum err no_memory(struct err_why *why)
 
 /* ---- names ---- */
 
+static unsigned count_named(const struct catalogue *cat, const char *prefix)
+{
+	size_t len = strlen(prefix);
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < cat->nodes; i++)
+		count += !strncmp(cat->node[i].name, prefix, len);
+	return count;
+}
+
 /* "2026-03-01 12:00:00", with " (2)" and so on when that is taken. UTC, as it is stored. */
 static void name_from_time(const struct catalogue *cat, time_t now, char name[SNAP_NAME_MAX])
 {
@@ -25,7 +35,7 @@ static void name_from_time(const struct catalogue *cat, time_t now, char name[SN
 	gmtime_r(&now, &tm);
 	strftime(base, sizeof(base), "%Y-%m-%d %H:%M:%S", &tm);
 	snprintf(name, SNAP_NAME_MAX, "%s", base);
-	for (unsigned n = 2; cat_node_by_name(cat, name); n++)
+	for (unsigned n = 1 + count_named(cat, base); cat_node_by_name(cat, name); n++)
 		snprintf(name, SNAP_NAME_MAX, "%s (%u)", base, n);
 }
 

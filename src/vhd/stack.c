@@ -25,7 +25,7 @@ enum err stack_look(struct file_ns *ns, const char *path, struct layer_facts *fa
 		    struct guid *parent, struct err_why *why)
 {
 	struct vhd_layer *layer;
-	enum err e = layer_open(ns, path, 0, FILE_LOCK_READ, &layer, why);
+	enum err e = layer_open(ns, path, FILE_OPEN_NOFOLLOW, FILE_LOCK_READ, &layer, why);
 
 	if (e)
 		return err_context(why, "%s", path), e;
@@ -287,7 +287,7 @@ static enum err mend(struct file_ns *ns, const char *path, struct err_why *why)
 enum err stack_seal(struct file_ns *ns, const char *path, struct err_why *why)
 {
 	struct vhd_layer *layer;
-	enum err e = layer_open(ns, path, 0, FILE_LOCK_READ, &layer, why);
+	enum err e = layer_open(ns, path, FILE_OPEN_NOFOLLOW, FILE_LOCK_READ, &layer, why);
 
 	if (e)
 		return err_context(why, "%s", path), e;

@@ -133,7 +133,8 @@ enum err stack_set_uuid(struct file_ns *ns, const char *path, const struct guid 
 	enum err e = intent_replay(ns, path, why);
 
 	if (!e)
-		e = layer_open(ns, path, FILE_OPEN_RDWR, FILE_LOCK_WRITE, &layer, why);
+		e = layer_open(ns, path, FILE_OPEN_RDWR | FILE_OPEN_NOFOLLOW, FILE_LOCK_WRITE,
+			       &layer, why);
 	if (e)
 		return e;
 	struct vhd_footer footer = layer->footer;
@@ -170,7 +171,7 @@ static enum err needs_relink(struct file_ns *ns, const char *path, const char *p
 	enum err e = intent_replay(ns, path, why);
 
 	if (!e)
-		e = layer_open(ns, path, 0, FILE_UNLOCKED, &layer, why);
+		e = layer_open(ns, path, FILE_OPEN_NOFOLLOW, FILE_UNLOCKED, &layer, why);
 	if (e)
 		return e;
 	*out = layer->footer.type == VHD_DIFFERENCING &&

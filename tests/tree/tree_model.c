@@ -198,7 +198,7 @@ struct tree_model *tree_model_new(uint64_t seed, struct err_why *why)
 	m->current = must(calloc(1, sizeof(*m->current)));
 	m->buf = must(malloc(DISK_BYTES));
 	m->next_tag = 1;
-	parking_limit(24); /* far fewer than the files there will be */
+	parking_limit(24 + pick(m, 200)); /* fewer than the files there will be */
 	if (queue_create(64, &m->queue, why) || !make_disks(m, why)) {
 		tree_model_free(m);
 		return NULL;

@@ -130,8 +130,11 @@ static const struct verb *nearest(const struct program *program, const char *tex
 	const struct verb *best = NULL;
 
 	for (const struct verb *const *verb = program->verbs; *verb; verb++) {
-		unsigned d = distance(text, (*verb)->name);
+		const char *name = (*verb)->name, *space = strchr(name, ' ');
+		unsigned d = distance(text, name);
 
+		if (space && distance(text, space + 1) < d) /* "take" */
+			d = distance(text, space + 1);
 		if (d < *best_distance) {
 			best = *verb;
 			*best_distance = d;

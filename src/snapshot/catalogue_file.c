@@ -76,67 +76,68 @@ enum err catalogue_generation(struct file_ns *ns, const char *dir, uint64_t *out
 	return e;
 }
 
-/* A file nobody has a name for yet, or that was left behind. */
-static enum err write_new(struct file_ns *ns, const char *path, const uint8_t *bytes, size_t len,
-			  bool sync, struct err_why *why)
+/* All but making the name durable. */
+static enum err put_new(struct file_ns *ns, const char *fresh, const char *path,
+			const uint8_t *bytes, size_t len, struct err_why *why)
 {
 	struct file *file;
-	enum err e = file_ns_unlink(ns, path, NULL);
+	enum err e = file_ns_unlink(ns, fresh, NULL); /* what an attempt that died has left */
 
 	if (e && e != ERR_NOENT)
-		return err_set(why, e, "%s: cannot be removed", path);
-	e = file_ns_open(ns, path, FILE_OPEN_CREATE, &file, why);
+		return err_set(why, e, "%s: cannot be removed", fresh);
+	e = file_ns_open(ns, fresh, FILE_OPEN_CREATE, &file, why);
 	if (e)
 		return e;
 	e = file_write(file, EV_CATALOGUE, bytes, 0, len, why);
-	if (!e && sync)
+	if (!e)
 		e = file_sync(file, why);
 	enum err closed = file_close(file, e ? NULL : why);
 	e = e ? e : closed;
+	if (!e)
+		e = file_ns_rename(ns, fresh, path, why);
 	if (e)
-		file_ns_unlink(ns, path, NULL);
+		file_ns_unlink(ns, fresh, NULL);
 	return e;
 }
 
-/* All but making the name durable. */
-static enum err put(struct file_ns *ns, const char *dir, const char *name, const uint8_t *bytes,
-		    size_t len, bool sync, struct err_why *why)
+/*
+ * For repair alone, so what fails here is no error; in place and without a barrier, so that it
+ * costs nothing: a torn one is known by its checksums, and the first copy is safe by then.
+ */
+static void write_copy(struct file_ns *ns, const char *dir, const uint8_t *bytes, size_t len)
 {
-	char *fresh = store_name_path(dir, CATALOGUE_NEW);
-	char *path = store_name_path(dir, name);
-	enum err e = fresh && path ? ERR_OK : no_memory(why);
+	char *path = store_name_path(dir, CATALOGUE_COPY);
+	struct file *file;
 
-	if (!e)
-		e = write_new(ns, fresh, bytes, len, sync, why);
-	if (!e) {
-		e = file_ns_rename(ns, fresh, path, why);
-		if (e)
-			file_ns_unlink(ns, fresh, NULL);
+	if (path && (!file_ns_open(ns, path, FILE_OPEN_RDWR | FILE_OPEN_NOFOLLOW, &file, NULL) ||
+		     !file_ns_open(ns, path, FILE_OPEN_CREATE, &file, NULL))) {
+		if (!file_write(file, EV_CATALOGUE, bytes, 0, len, NULL))
+			file_truncate(file, len, NULL);
+		file_close(file, NULL);
 	}
-	free(fresh);
 	free(path);
-	return e;
 }
 
 enum err catalogue_replace(struct file_ns *ns, const char *dir, const struct catalogue *cat,
 			   bool *renamed, struct err_why *why)
 {
 	char *path = store_name_path(dir, STORE_CATALOGUE);
+	char *fresh = store_name_path(dir, CATALOGUE_NEW);
 	uint8_t *bytes = NULL;
 	size_t len;
-	enum err e = path ? cat_encode(cat, &bytes, &len, why) : no_memory(why);
+	enum err e = path && fresh ? cat_encode(cat, &bytes, &len, why) : no_memory(why);
 
 	*renamed = false;
 	if (!e)
-		e = put(ns, dir, STORE_CATALOGUE, bytes, len, true, why);
+		e = put_new(ns, fresh, path, bytes, len, why);
 	if (!e) {
 		*renamed = true;
 		e = file_ns_sync_dir(ns, path, why);
 	}
-	/* For repair alone, so what fails here is no error, and it costs no barrier. */
 	if (!e)
-		put(ns, dir, CATALOGUE_COPY, bytes, len, false, NULL);
+		write_copy(ns, dir, bytes, len);
 	free(bytes);
+	free(fresh);
 	free(path);
 	return e;
 }

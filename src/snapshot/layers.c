@@ -199,7 +199,7 @@ enum err layer_create(struct store *store, struct catalogue *cat, uint64_t paren
 				       .parent = parent_path,
 				       .uuid = &uuid,
 				       .no_lock = no_lock,
-				       .no_dir_sync = true};
+				       .unnamed = true};
 	enum err e = path && parent_path ? ERR_OK : no_memory(why);
 
 	if (!e && below->depth >= CAT_MAX_LAYER_DEPTH)

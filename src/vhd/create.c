@@ -3,7 +3,7 @@
 /*
  * W16: a new image. Everything but the footers is written first, B; then the footers, B; then the
  * folder is synced. A crash in between leaves a file without a valid footer, which nothing takes
- * for an image.
+ * for an image. A file that is nobody's before the caller says so needs no such order: one B.
  *
  * Layout of a sparse image: footer copy, header, parent locators, BAT, footer. The locators come
  * before the BAT so that it can grow without meeting them.
@@ -168,14 +168,14 @@ static enum err write_footers(struct new_image *image, struct err_why *why)
 		 : file_write(image->file, EV_FOOTER, footer, image->footer_off, FOOTER_BYTES, why);
 }
 
-static enum err write_image(struct new_image *image, bool no_dir_sync, struct err_why *why)
+static enum err write_image(struct new_image *image, bool unnamed, struct err_why *why)
 {
 	enum err e = file_ns_open(image->ns, image->path, FILE_OPEN_CREATE, &image->file, why);
 
 	if (e)
 		return e;
 	e = write_body(image, why);
-	if (!e)
+	if (!e && !unnamed)
 		e = file_sync(image->file, why);
 	if (!e)
 		e = write_footers(image, why);
@@ -184,7 +184,7 @@ static enum err write_image(struct new_image *image, bool no_dir_sync, struct er
 	enum err closed = file_close(image->file, e ? NULL : why);
 	if (!e)
 		e = closed;
-	if (!e && !no_dir_sync)
+	if (!e && !unnamed)
 		e = file_ns_sync_dir(image->ns, image->path, why);
 	if (e)
 		file_ns_unlink(image->ns, image->path, NULL);
@@ -257,7 +257,7 @@ enum err vhd_create(const char *path, const struct vhd_create_opts *opts, struct
 	if (!e)
 		e = lay_out(&image, opts, size, parent, why);
 	if (!e)
-		e = write_image(&image, opts->no_dir_sync, why);
+		e = write_image(&image, opts->unnamed, why);
 	for (unsigned i = 0; i < VHD_LOCATORS; i++)
 		free(image.locator_data[i]);
 	layer_close(parent, NULL);

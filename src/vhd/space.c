@@ -129,6 +129,18 @@ static enum err undo_extend(struct vhd_layer *layer, enum err e, struct err_why 
 	return e;
 }
 
+/*
+ * A dynamic disk's blocks fill up, so their room is reserved. A differencing disk often holds a few
+ * sectors of a block, and there may be hundreds of such disks: only what is written takes space.
+ */
+static enum err make_longer(struct vhd_layer *layer, uint64_t old_end, uint64_t new_end,
+			    struct err_why *why)
+{
+	if (layer->footer.type == VHD_DIFFERENCING)
+		return file_truncate(layer->file, new_end, why);
+	return file_allocate(layer->file, old_end, new_end - old_end, why);
+}
+
 /* W3: longer file with a new trailing footer, B. */
 static enum err extend(struct space *space, struct vhd_layer *layer, uint32_t count,
 		       struct err_why *why)
@@ -141,7 +153,7 @@ static enum err extend(struct space *space, struct vhd_layer *layer, uint32_t co
 	if (end / DISK_SECTOR >= BAT_UNUSED)
 		return err_set(why, ERR_NOSPC, "%s: the file would pass the format's 2 TiB",
 			       layer->path);
-	enum err e = file_allocate(layer->file, old_end, end + FOOTER_BYTES - old_end, &here);
+	enum err e = make_longer(layer, old_end, end + FOOTER_BYTES, &here);
 	if (!e)
 		e = write_bitmaps(layer, first, count, &here);
 	if (!e)

@@ -6,7 +6,8 @@
  * Where new blocks of a leaf come from. A *slot* is the place of one block whose data is on a 4 KiB
  * boundary, durable-zero, its bitmap already as a new block of this type needs it: all ones for a
  * dynamic disk, zeros for a differencing one. Slots are made many at a time (W3), so that an
- * allocation costs no barrier of its own, and given back to the file system at close.
+ * allocation costs no barrier of its own, and given back to the file system at close. Those of a
+ * differencing disk take no space on the file system before they are written to.
  *
  * W3 has the old footer's sector zeroed after the new one is durable. We lay slots out so that the
  * old footer falls in the padding before a slot, which nothing ever reads; so that step and its

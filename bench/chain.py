@@ -19,7 +19,7 @@ TARGET = 0.95
 OPEN_MS = 50
 OPEN_MIB = 64
 
-QCOW2_DEPTHS = (8, 64)
+QCOW2_DEPTHS = (8, 64, 256)
 QCOW2_SIZE = 256 << 20
 QCOW2_PAGES = 128  # written in each layer, as mkchain does
 

@@ -6,7 +6,8 @@
  *                                           each after random 4 KiB writes to REGION; "shallow"
  *                                           with one. Both disks have SIZE bytes.
  *   snapshots ops HOME ROUNDS               take and revert in both, in turns: medians in ms
- *   snapshots reads HOME FLAT REGION MS     4 KiB random reads, depth 32, of deep's current and of
+ *   snapshots reads HOME FLAT REGION MS cached|direct
+ *                                           4 KiB random reads, depth 32, of deep's current and of
  *                                           FLAT, in turns: one JSON array entry for each round
  *   snapshots fold HOME REGION MS           latency of single 4 KiB reads of deep's current,
  *                                           without and with a fold in the background
@@ -309,7 +310,9 @@ static int reads(char **arg)
 {
 	uint64_t region = strtoull(arg[2], NULL, 0);
 	double ms = strtod(arg[3], NULL);
-	struct vhd_open_opts flat_opts = {0};
+	bool direct = !strcmp(arg[4], "direct");
+	struct vhd_open_opts flat_opts = {.direct = direct};
+	struct snap_view_opts deep_opts = {.direct = direct};
 	struct err_why why = {0};
 	struct snap_view *view;
 	struct store *store;
@@ -318,7 +321,8 @@ static int reads(char **arg)
 	struct rusage usage;
 	double opened = now_ms();
 
-	if (open_vm(arg[0], "deep", &store, &why) || snap_view_open(store, NULL, NULL, &view, &why))
+	if (open_vm(arg[0], "deep", &store, &why) ||
+	    snap_view_open(store, NULL, &deep_opts, &view, &why))
 		return fail("deep", &why);
 	opened = now_ms() - opened;
 	if (vhd_open(arg[1], &flat_opts, &disk[1], &why) || queue_create(64, &queue, &why))
@@ -465,7 +469,7 @@ int main(int argc, char **argv)
 		int args;
 		int (*run)(char **arg);
 	} verbs[] = {
-	    {"make", 4, make}, {"ops", 2, ops}, {"reads", 4, reads}, {"fold", 3, fold_latency}};
+	    {"make", 4, make}, {"ops", 2, ops}, {"reads", 5, reads}, {"fold", 3, fold_latency}};
 	struct rlimit files;
 
 	/* As the programs do: descriptors are cheap, and layers are many. */

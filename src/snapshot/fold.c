@@ -185,14 +185,14 @@ static enum err settle(struct store *store, struct catalogue **cat, struct err_w
 
 /* How far it got is told by the catalogue; one that was called off meanwhile is forgotten. */
 static enum err end_slice(struct store *store, const struct slice *slice, uint64_t next_off,
-			  bool *settled, struct err_why *why)
+			  bool *settled, bool *stuck, struct err_why *why)
 {
 	struct catalogue *cat;
 	enum err e = store_begin(store, &cat, why);
 
 	if (e)
 		return e;
-	*settled = false;
+	*settled = *stuck = false;
 	if (is_same_fold(cat, slice)) {
 		const struct cat_layer *upper = cat_layer(cat, slice->pick.upper);
 
@@ -202,6 +202,7 @@ static enum err end_slice(struct store *store, const struct slice *slice, uint64
 		} else if (next_off >= upper->size_bytes) {
 			e = settle(store, &cat, why);
 			*settled = !e;
+			*stuck = e == ERR_LOCKED; /* whoever comes next finishes it */
 		}
 		if (!e && !*settled) {
 			e = store_commit(store, cat, why);
@@ -210,7 +211,7 @@ static enum err end_slice(struct store *store, const struct slice *slice, uint64
 	}
 	cat_free(cat);
 	store_end(store);
-	return e;
+	return *stuck ? ERR_OK : e;
 }
 
 /* ---- the work ---- */
@@ -269,7 +270,7 @@ static enum err skip(struct work *w, uint64_t layer, struct err_why *why)
 
 static enum err do_slice(struct work *w, struct slice *slice, struct err_why *why)
 {
-	bool stale, busy, settled = false;
+	bool stale, busy, stuck = false, settled = false;
 	uint64_t next_off;
 	enum err e = begin_slice(w->store, slice, &stale, &busy, why);
 
@@ -281,10 +282,12 @@ static enum err do_slice(struct work *w, struct slice *slice, struct err_why *wh
 	pthread_mutex_lock(&w->store->lock);
 	let_go(w->store, slice);
 	pthread_mutex_unlock(&w->store->lock);
+	if (e == ERR_LOCKED) /* another program reads what would be written to */
+		return skip(w, slice->pick.lower, why);
 	if (!e)
-		e = end_slice(w->store, slice, next_off, &settled, why);
+		e = end_slice(w->store, slice, next_off, &settled, &stuck, why);
 	w->out->folded += settled;
-	return e;
+	return !e && stuck ? skip(w, slice->pick.lower, why) : e;
 }
 
 /* The headers of what was folded so far. */

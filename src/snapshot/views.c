@@ -61,6 +61,7 @@ static enum err open_disk(struct view *view, unsigned d, struct layers *layers,
 	struct view_disk *of = &view->of[d];
 	struct stack_opts stack = {.ns = store->ns,
 				   .writable = opts->writable,
+				   .lock_leaf = view->reads_current,
 				   .direct = opts->direct,
 				   .map_budget_bytes = opts->map_budget_bytes};
 	enum err e = edges_hold(store, layers->file, layers->count, why);
@@ -134,6 +135,7 @@ static enum err open_view(struct store *store, const struct guid *id,
 	struct view *view = new_view(store, opts->writable);
 	if (!view)
 		return no_memory(why);
+	view->reads_current = !id && !opts->writable;
 	e = open_disks(view, top, opts, why);
 	if (e)
 		free_view(view, NULL);
@@ -189,7 +191,6 @@ static enum err open_reading(struct store *store, const struct guid *id,
 		store_remove_reader(store);
 	if (e)
 		return e;
-	(*out)->reads_current = !id;
 	link_view(store, *out);
 	return ERR_OK;
 }
@@ -354,11 +355,11 @@ static void follow(struct view *view, unsigned d, unsigned at, const struct cat_
 	uint64_t above = at + 2 < of->count ? of->file[at + 2] : EDGE_TOP;
 
 	/*
-	 * A writer's leaf does not change under him. Whatever fails here, the view goes on with the
+	 * A leaf that is in use does not change. Whatever fails here, the view goes on with the
 	 * files it has, which say the same.
 	 */
-	if ((view->writable && at + 2 == of->count) || !make_room(of, edges) ||
-	    edge_hold(store, upper->file, above, NULL))
+	if (((view->writable || view->reads_current) && at + 2 == of->count) ||
+	    !make_room(of, edges) || edge_hold(store, upper->file, above, NULL))
 		return;
 	if (at && edge_hold(store, of->file[at - 1], upper->file, NULL)) {
 		edge_release(store, upper->file, above);

@@ -38,16 +38,18 @@ enum err stack_look(struct file_ns *ns, const char *path, struct layer_facts *fa
 
 /* ---- opening ---- */
 
-/* The leaf's size is its own business; what it is a child of is not. */
-static enum err open_writable(const struct layer_facts *facts, const struct stack_opts *opts,
-			      struct vhd_layer **out, struct err_why *why)
+/* The leaf's size is its own business; who it is is not. */
+static enum err open_leaf(const struct layer_facts *facts, const struct stack_opts *opts,
+			  struct vhd_layer **out, struct err_why *why)
 {
-	unsigned flags =
-	    FILE_OPEN_RDWR | FILE_OPEN_NOFOLLOW | (opts->direct ? FILE_OPEN_DIRECT : 0);
-	enum err e = intent_replay(opts->ns, facts->path, why);
+	bool writable = opts->writable;
+	unsigned flags = FILE_OPEN_NOFOLLOW | (writable ? FILE_OPEN_RDWR : 0) |
+			 (opts->direct ? FILE_OPEN_DIRECT : 0);
+	enum err e = writable ? intent_replay(opts->ns, facts->path, why) : ERR_OK;
 
 	if (!e)
-		e = layer_open(opts->ns, facts->path, flags, FILE_LOCK_WRITE, out, why);
+		e = layer_open(opts->ns, facts->path, flags,
+			       writable ? FILE_LOCK_WRITE : FILE_LOCK_READ, out, why);
 	if (e == ERR_NOENT && why)
 		why->code = ERR_PARENT;
 	if (e)
@@ -55,19 +57,21 @@ static enum err open_writable(const struct layer_facts *facts, const struct stac
 	if (guid_equal(&(*out)->footer.uuid, &facts->uuid) && (*out)->footer.type == facts->type)
 		return ERR_OK;
 	layer_close(*out, NULL);
+	*out = NULL;
 	return err_set(why, ERR_PARENT,
 		       "%s was changed behind our back: its UUID or type is not what it was",
 		       facts->path);
 }
 
-static enum err open_file(const struct layer_facts *facts, bool writable,
+static enum err open_file(const struct layer_facts *facts, bool is_leaf,
 			  const struct stack_opts *opts, struct vhd_layer **out,
 			  struct err_why *why)
 {
 	unsigned flags = FILE_OPEN_NOFOLLOW | (opts->direct ? FILE_OPEN_DIRECT : 0);
 
-	return writable ? open_writable(facts, opts, out, why)
-			: layer_new_parked(opts->ns, facts, flags, out, why);
+	return is_leaf && (opts->writable || opts->lock_leaf)
+		   ? open_leaf(facts, opts, out, why)
+		   : layer_new_parked(opts->ns, facts, flags, out, why);
 }
 
 enum err stack_open(const struct layer_facts *files, unsigned count, const struct stack_opts *opts,
@@ -78,7 +82,7 @@ enum err stack_open(const struct layer_facts *files, unsigned count, const struc
 	enum err e = layers ? ERR_OK : err_set(why, ERR_NOMEM, "out of memory");
 
 	for (unsigned i = 0; i < count && !e; i++)
-		e = open_file(&files[i], opts->writable && i + 1 == count, opts, &layers[i], why);
+		e = open_file(&files[i], i + 1 == count, opts, &layers[i], why);
 	if (e) {
 		for (unsigned i = 0; layers && i < count; i++)
 			layer_close(layers[i], NULL);
@@ -210,12 +214,12 @@ enum err stack_prepare(struct disk *disk, const struct layer_facts *facts, struc
 		       struct err_why *why)
 {
 	struct image *image = image_of(disk);
-	struct stack_opts opts = {.ns = image->ns, .direct = image->direct};
+	struct stack_opts opts = {.ns = image->ns, .writable = true, .direct = image->direct};
 	struct stack_next *next = calloc(1, sizeof(*next));
 	enum err e = next ? ERR_OK : err_set(why, ERR_NOMEM, "out of memory");
 
 	if (!e)
-		e = open_writable(facts, &opts, &next->top, why);
+		e = open_leaf(facts, &opts, &next->top, why);
 	if (!e)
 		e = leaf_open(next->top, &next->leaf, why);
 	if (!e)
@@ -349,7 +353,7 @@ static enum err make_parked(struct image *image, const struct layer_facts *files
 static enum err check_replace(const struct image *image, unsigned first, unsigned old,
 			      unsigned count, struct err_why *why)
 {
-	unsigned fixed_in_place = image->writable ? 1 : 0;
+	unsigned fixed_in_place = chain_leaf(&image->chain)->parking ? 0 : 1;
 
 	if (count > old || !old || first + old + fixed_in_place > image->chain.count ||
 	    image->chain.count - old + count == 0)

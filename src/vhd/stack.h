@@ -18,7 +18,8 @@
 
 struct stack_opts {
 	struct file_ns *ns;
-	bool writable; /* the last file */
+	bool writable;  /* the last file */
+	bool lock_leaf; /* read-only: the last file is locked for reading, and open all the time */
 	bool direct;
 	uint64_t map_budget_bytes; /* 0: 32 MiB */
 };
@@ -58,7 +59,7 @@ enum err stack_seal(struct file_ns *ns, const char *path, struct err_why *why);
 
 /*
  * The `old` files from number `first` (the base is 0) are the `count` ones of `files` from now on,
- * which together read as they do. A writable disk's leaf cannot be among them. Reads go on
+ * which together read as they do. A leaf that is locked cannot be among them. Reads go on
  * meanwhile. The old files may still be read from until stack_settle says no, or the disk is
  * closed.
  */

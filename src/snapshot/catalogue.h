@@ -26,7 +26,8 @@
 #define CAT_MAX_NUMBER (UINT64_C(1) << 30)
 
 enum cat_layer_flags {
-	CAT_RELINK = 1, /* what its header says of its parent may be out of date */
+	CAT_RELINK = 1,  /* what its header says of its parent may be out of date */
+	CAT_FOREIGN = 2, /* below a disk that stays where it is: others may build on it too */
 };
 
 struct cat_layer {
@@ -125,10 +126,10 @@ void cat_sweep_configs(struct catalogue *cat);
  */
 enum err cat_derive(struct catalogue *cat, struct err_why *why);
 
-/* A layer only others build on; with one child it can be folded. */
+/* A layer of ours only others build on; with one child it can be folded. */
 static inline bool cat_is_debt(const struct cat_layer *layer)
 {
-	return !layer->names && layer->children;
+	return !layer->names && layer->children && !(layer->flags & CAT_FOREIGN);
 }
 
 /* ---- bytes ---- */

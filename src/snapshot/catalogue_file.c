@@ -59,8 +59,8 @@ enum err catalogue_read(struct file_ns *ns, const char *dir, const char *name,
 	return e;
 }
 
-enum err catalogue_generation(struct file_ns *ns, const char *dir, uint64_t *out,
-			      struct err_why *why)
+enum err catalogue_peek(struct file_ns *ns, const char *dir, struct guid *vm, uint64_t *generation,
+			struct err_why *why)
 {
 	uint8_t header[CAT_HEADER_BYTES];
 	char *path = store_name_path(dir, STORE_CATALOGUE);
@@ -70,7 +70,8 @@ enum err catalogue_generation(struct file_ns *ns, const char *dir, uint64_t *out
 	if (!e) {
 		e = file_read(file, EV_CATALOGUE, header, 0, sizeof(header), why);
 		file_close(file, NULL);
-		*out = get_le64(header + 40);
+		*generation = get_le64(header + 40);
+		memcpy(vm->b, header + 48, sizeof(vm->b));
 	}
 	free(path);
 	return e;

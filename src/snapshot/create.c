@@ -52,6 +52,7 @@ static enum err bring_layer(struct file_ns *ns, const char *dir, struct catalogu
 	if (!e)
 		e = make_layer(ns, cat, opts->copy ? inside : real, parent, number, why);
 	if (!e && !opts->copy) {
+		cat->layer[cat->layers - 1].flags = CAT_FOREIGN;
 		cat->layer[cat->layers - 1].path = real;
 		real = NULL;
 	}
@@ -77,6 +78,7 @@ static enum err bring_disk(struct file_ns *ns, const char *dir, struct catalogue
 		return e;
 	cat->leaf[d] = number;
 	struct cat_layer *leaf = cat_layer(cat, number);
+	leaf->flags = 0; /* this one is the VM's own */
 	leaf->sealed_bytes = 0;
 	leaf->sealed_mtime_ns = 0;
 	return ERR_OK;

@@ -180,7 +180,8 @@ struct snap_take_opts {
 /*
  * A new node of what is current: a new empty leaf for each disk and one change of the catalogue,
  * whatever the depth, the size and the number of nodes. A view that is open for writing in this
- * process goes on over it (its requests wait meanwhile); a view in another one: ERR_LOCKED.
+ * process goes on over it: its requests wait meanwhile, and those in flight are waited for, so
+ * their threads must keep running their queues. A view that writes in another process: ERR_LOCKED.
  * ERR_EXIST: the name is taken.
  */
 enum err snap_take(struct store *store, const struct snap_take_opts *opts, struct guid *id,

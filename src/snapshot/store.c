@@ -173,10 +173,15 @@ static enum err refresh(struct store *store, struct err_why *why)
 			       "%s: a change may or may not have become durable; open it again",
 			       store->dir);
 	if (store->cat) {
-		enum err e = catalogue_generation(store->ns, store->dir, &generation, why);
+		struct guid vm;
+		enum err e = catalogue_peek(store->ns, store->dir, &vm, &generation, why);
 
-		if (e || generation == store->cat->generation)
+		if (e)
 			return e;
+		if (!guid_equal(&vm, &store->cat->vm))
+			return err_set(why, ERR_NOENT, "%s was replaced by another VM", store->dir);
+		if (generation == store->cat->generation)
+			return ERR_OK;
 	}
 	enum err e = catalogue_read(store->ns, store->dir, STORE_CATALOGUE, &cat, why);
 	if (e)

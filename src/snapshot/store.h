@@ -122,9 +122,9 @@ void edges_open(struct store *store, uint64_t file, uint64_t upper);
 
 enum err catalogue_read(struct file_ns *ns, const char *dir, const char *name,
 			struct catalogue **out, struct err_why *why);
-/* The generation of the catalogue that is there, without reading all of it. */
-enum err catalogue_generation(struct file_ns *ns, const char *dir, uint64_t *out,
-			      struct err_why *why);
+/* Which catalogue is there, without reading all of it. */
+enum err catalogue_peek(struct file_ns *ns, const char *dir, struct guid *vm, uint64_t *generation,
+			struct err_why *why);
 /*
  * *renamed: from then on the new one is what a reader finds. When it is safe a second copy is
  * written, for snap_repair.

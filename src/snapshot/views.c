@@ -151,9 +151,10 @@ static enum err read_view(struct store *store, const struct guid *id,
 
 	for (unsigned i = 0; i < RETRIES; i++) {
 		uint64_t generation = store->cat->generation, now;
+		struct guid vm;
 
 		e = open_view(store, id, opts, out, why);
-		enum err looked = catalogue_generation(store->ns, store->dir, &now, why);
+		enum err looked = catalogue_peek(store->ns, store->dir, &vm, &now, why);
 		if (!looked && now == generation)
 			return e;
 		if (!e)

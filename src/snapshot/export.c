@@ -322,6 +322,9 @@ static enum err run(struct export *x, enum snap_export_kind kind, struct err_why
 		e = export_chain(x, why);
 	if (!e)
 		e = cat_derive(x->cat, why);
+	/* An export travels, and times of change do not always travel with it. */
+	for (unsigned i = 0; !e && i < x->cat->layers; i++)
+		x->cat->layer[i].sealed_mtime_ns = 0;
 	return e ? e : make_finish(x->store->ns, x->to, x->cat, why);
 }
 

@@ -116,9 +116,19 @@ static enum err relink(struct store *store, const struct catalogue *cat, struct 
 	return e;
 }
 
+/* Nobody has current open; waiting for its locks would keep everybody else waiting too. */
+static bool leaves_are_free(struct store *store)
+{
+	if (store->writer || store->readers || store_lock_byte(store, LOCK_WRITER, 0, NULL))
+		return false;
+	store_unlock_byte(store, LOCK_WRITER);
+	return true;
+}
+
 enum err fold_relink(struct store *store, struct catalogue **cat, unsigned max, bool *more,
 		     struct err_why *why)
 {
+	bool leaves = leaves_are_free(store);
 	unsigned done = 0;
 	enum err e = ERR_OK;
 
@@ -126,7 +136,7 @@ enum err fold_relink(struct store *store, struct catalogue **cat, unsigned max, 
 	for (unsigned i = 0; i < (*cat)->layers && !e; i++) {
 		struct cat_layer *layer = &(*cat)->layer[i];
 
-		if (!(layer->flags & CAT_RELINK))
+		if (!(layer->flags & CAT_RELINK) || (layer->is_leaf && !leaves))
 			continue;
 		if (done == max) {
 			*more = true;

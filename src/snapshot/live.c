@@ -116,3 +116,12 @@ void live_drop(struct store *store)
 		stack_resume(view->base.disk[d]);
 	}
 }
+
+void live_fail(struct store *store, const struct err_why *why)
+{
+	struct view *view = store->writer;
+
+	for (unsigned d = 0; d < view->base.disk_count; d++)
+		stack_poison(view->base.disk[d], why);
+	live_drop(store);
+}

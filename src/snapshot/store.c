@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "snapshot/store.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -127,7 +128,11 @@ static bool remove_file(struct store *store, uint64_t file)
 	if (!edges_close(store, file, 0))
 		return false;
 	char *path = store_file_path(store->dir, file);
+	char *record = NULL; /* of a change of it that was cut off */
 	enum err e = path ? file_ns_unlink(store->ns, path, NULL) : ERR_NOMEM;
+	if (path && asprintf(&record, "%s.strata-intent", path) >= 0)
+		file_ns_unlink(store->ns, record, NULL);
+	free(record);
 	free(path);
 	edges_open(store, file, 0);
 	return !e || e == ERR_NOENT;

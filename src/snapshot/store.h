@@ -200,6 +200,9 @@ enum err live_prepare(struct store *store, const struct catalogue *cat, const ui
 		      struct err_why *why);
 void live_push(struct store *store);
 void live_drop(struct store *store); /* nothing happens when nothing was prepared */
+/* Nobody can tell whether the catalogue names the old leaves or the new ones: both are lost to us.
+ */
+void live_fail(struct store *store, const struct err_why *why);
 
 /* ---- edit.c ---- */
 enum err config_check(const struct snap_config *config, struct err_why *why);

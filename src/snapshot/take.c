@@ -195,13 +195,18 @@ static enum err take(struct store *store, struct catalogue *cat, const struct sn
 		cat_free(cat);
 		return e;
 	}
-	e = store_commit(store, cat, why);
+	struct err_why here = {0};
+	e = store_commit(store, cat, &here);
 	if (e)
 		take_undo(store, first, disks);
-	if (store->writer && e)
+	if (store->writer && e && store->uncertain)
+		live_fail(store, &here);
+	else if (store->writer && e)
 		live_drop(store);
 	else if (store->writer)
 		live_push(store);
+	if (e && why)
+		*why = here;
 	return e;
 }
 

@@ -178,6 +178,15 @@ void stack_resume(struct disk *disk)
 	pthread_mutex_unlock(&image->lock);
 }
 
+void stack_poison(struct disk *disk, const struct err_why *why)
+{
+	struct image *image = image_of(disk);
+
+	pthread_mutex_lock(&image->lock);
+	image_poison(image, why);
+	pthread_mutex_unlock(&image->lock);
+}
+
 /* ---- a new leaf ---- */
 
 /* The old leaf as the layer below that it becomes. */

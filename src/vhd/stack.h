@@ -39,6 +39,8 @@ enum err stack_open(const struct layer_facts *files, unsigned count, const struc
  */
 enum err stack_pause(struct disk *disk, struct err_why *why);
 void stack_resume(struct disk *disk);
+/* While paused: whether the leaf is still the leaf cannot be told. It takes no more writes. */
+void stack_poison(struct disk *disk, const struct err_why *why);
 
 /*
  * While paused: `leaf`, an empty child of the present leaf and of the same size, is to go on top

@@ -83,22 +83,88 @@ static json_t *info_json(const struct vhd_info *info, const struct guestfs_table
 	    "partitions", partitions_json(table));
 }
 
+/* Lets go of `root`, which may be NULL. */
+static enum err dump(json_t *root, char **text, struct err_why *why)
+{
+	char *lines = json_dumps(root, JSON_INDENT(2));
+	int rc = lines ? asprintf(text, "%s\n", lines) : -1;
+
+	json_decref(root);
+	free(lines);
+	return rc < 0 ? err_set(why, ERR_NOMEM, "no memory for info.json") : ERR_OK;
+}
+
 enum err info_text(const char *path, const struct vhd_open_opts *opts,
 		   const struct guestfs_table *table, char **text, struct err_why *why)
 {
 	struct vhd_info info;
 	enum err err = vhd_inspect(path, opts, &info, why);
 	json_t *root;
-	char *dump;
-	int rc;
 
 	if (err)
 		return err;
 	root = info_json(&info, table);
 	vhd_info_free(&info);
-	dump = json_dumps(root, JSON_INDENT(2));
-	json_decref(root);
-	rc = dump ? asprintf(text, "%s\n", dump) : -1;
-	free(dump);
-	return rc < 0 ? err_set(why, ERR_NOMEM, "no memory for info.json") : ERR_OK;
+	return dump(root, text, why);
+}
+
+/* ---- of a VM ---- */
+
+static json_t *node_json(const struct snap_node *node)
+{
+	char id[GUID_TEXT_BYTES];
+
+	if (!node)
+		return json_null();
+	return json_pack("{s:o, s:s}", "name", text_json(node->name), "id",
+			 guid_text(&node->id, id));
+}
+
+static json_t *disks_json(const struct snap_disk *disk, unsigned count)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < count; i++)
+		json_array_append_new(list,
+				      json_pack("{s:o, s:o, s:i}", "path", text_json(disk[i].path),
+						"virtual_size", size_json(disk[i].virtual_size),
+						"depth", (int)disk[i].depth));
+	return list;
+}
+
+static json_t *current_facts(const char *vm, const struct snap_tree *tree)
+{
+	const struct snap_node *parent =
+	    tree->current_idx < 0 ? NULL : &tree->node[tree->current_idx];
+
+	return json_pack("{s:o, s:s, s:n, s:o, s:n, s:n, s:o}", "vm", text_json(vm), "name",
+			 "current", "id", "parent", node_json(parent), "time", "note", "disks",
+			 disks_json(tree->current, tree->disk_count));
+}
+
+json_t *info_facts(const char *vm, const struct snap_tree *tree, const struct snap_node *node)
+{
+	const struct snap_node *parent;
+	char id[GUID_TEXT_BYTES];
+
+	if (!node)
+		return current_facts(vm, tree);
+	parent = node->parent_idx < 0 ? NULL : &tree->node[node->parent_idx];
+	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o}", "vm", text_json(vm), "name",
+			 text_json(node->name), "id", guid_text(&node->id, id), "parent",
+			 node_json(parent), "time", time_json(node->time), "note",
+			 text_json(node->note), "disks", disks_json(node->disk, node->disk_count));
+}
+
+enum err info_facts_text(const json_t *facts, unsigned disk_idx, const struct guestfs_table *table,
+			 char **text, struct err_why *why)
+{
+	json_t *root = json_copy((json_t *)facts);
+	json_t *disks = json_object_get(facts, "disks");
+
+	json_object_del(root, "disks");
+	json_object_set_new(root, "disk", json_integer(disk_idx));
+	json_object_update(root, json_array_get(disks, disk_idx));
+	json_object_set_new(root, "partitions", partitions_json(table));
+	return dump(root, text, why);
 }

@@ -121,7 +121,7 @@ static int open_signals(void)
  * The first signal unmounts: whoever has a file open is served until it is closed, and nothing is
  * lost. A second one does not wait for that.
  */
-static void wait_for_end(struct session *session, int signal_fd)
+static void wait_for_end(struct session *session, struct vhd_mount *mount, int signal_fd)
 {
 	struct pollfd fds[] = {
 	    {.fd = session_ended_fd(session), .events = POLLIN},
@@ -130,7 +130,11 @@ static void wait_for_end(struct session *session, int signal_fd)
 	struct signalfd_siginfo info;
 
 	for (unsigned signals = 0; signals < 2;) {
-		if (poll(fds, 2, -1) < 0)
+		int ready = poll(fds, 2, mount_tidy_ms(mount));
+
+		if (ready == 0)
+			mount_tidy(mount);
+		if (ready <= 0)
 			continue;
 		if (fds[0].revents)
 			break;
@@ -141,7 +145,7 @@ static void wait_for_end(struct session *session, int signal_fd)
 	}
 }
 
-/* A chain has hundreds of files. */
+/* A chain has hundreds of files, and a VM many chains. */
 static void raise_file_limit(void)
 {
 	struct rlimit limit;
@@ -170,7 +174,7 @@ static int serve(const struct options *options, int ready_fd)
 	} else {
 		report_ready(ready_fd, 0);
 		ready_fd = -1;
-		wait_for_end(session, signal_fd);
+		wait_for_end(session, &mount, signal_fd);
 		session_stop(session);
 	}
 	why = (struct err_why){0};

@@ -2,55 +2,33 @@
 #include "fuse/mount.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
 
-#include "block/queue.h"
 #include "fuse/info.h"
+#include "fuse/vm.h"
 #include "vhd/guestfs.h"
 #include "vhd/vhd.h"
 
-#define PROBE_DEPTH 16
+#define TIDY_MS 1000
 
-static enum err probe(struct disk *disk, struct guestfs_table *table, struct err_why *why)
+/* ---- an image ---- */
+
+static enum err look_inside(struct shown *image, struct disk *disk, const char *path,
+			    const struct vhd_open_opts *opts, struct err_why *why)
 {
-	struct queue *queue;
-	enum err err = queue_create(PROBE_DEPTH, &queue, why);
+	struct guestfs_table *table;
+	char *info;
+	enum err err = shown_probe(disk, &table, why);
 
 	if (err)
 		return err;
-	err = guestfs_probe(disk, queue, table, why);
-	queue_destroy(queue);
-	return err;
-}
-
-static enum err look_inside(struct vhd_mount *mount, const char *path,
-			    const struct vhd_open_opts *opts, struct err_why *why)
-{
-	struct guestfs_table *table = calloc(1, sizeof(*table));
-	struct disk_info facts;
-	enum err err;
-
-	if (!table)
-		return err_set(why, ERR_NOMEM, "no memory for the partition table");
-	disk_get_info(mount->disk.disk, &facts);
-	err = probe(mount->disk.disk, table, why);
+	err = info_text(path, opts, table, &info, why);
 	if (!err)
-		err = info_text(path, opts, table, &mount->info, why);
-	if (!err)
-		err = tree_build(&mount->tree, mount->info, &mount->disk, facts.size_bytes, table,
-				 why);
+		err = shown_init(image, disk, info, table, why);
 	free(table);
 	return err;
 }
 
-static time_t time_of_file(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) ? time(NULL) : st.st_mtime;
-}
-
-enum err mount_open(const struct options *options, struct vhd_mount *out, struct err_why *why)
+static enum err open_image(const struct options *options, struct shown *image, struct err_why *why)
 {
 	struct vhd_open_opts opts = {
 	    .writable = !options->readonly,
@@ -63,28 +41,71 @@ enum err mount_open(const struct options *options, struct vhd_mount *out, struct
 
 	if (err)
 		return err;
+	err = look_inside(image, disk, options->file, &opts, why);
+	if (err) {
+		disk_close(disk, NULL);
+		return err;
+	}
+	image->opened = time(NULL);
+	image->changed = shown_file_time(options->file);
+	return ERR_OK;
+}
+
+/* ---- the whole ---- */
+
+enum err mount_open(const struct options *options, struct vhd_mount *out, struct err_why *why)
+{
 	*out = (struct vhd_mount){
 	    .writable = !options->readonly,
 	    .cached = options->kernel_cache,
 	    .uid = options->uid,
 	    .gid = options->gid,
 	    .umask = options->umask,
-	    .opened = time(NULL),
-	    .changed = time_of_file(options->file),
 	};
-	byte_disk_init(&out->disk, disk);
-	err = look_inside(out, options->file, &opts, why);
-	if (err)
-		mount_close(out, NULL);
-	return err;
+	return options->vm ? vm_open(options, &out->vm, why)
+			   : open_image(options, &out->image, why);
 }
 
 enum err mount_close(struct vhd_mount *mount, struct err_why *why)
 {
-	struct disk *disk = mount->disk.disk;
+	struct disk *disk = mount->image.disk.disk;
 
-	tree_free(&mount->tree);
-	free(mount->info);
-	byte_disk_destroy(&mount->disk);
+	if (mount->vm) {
+		vm_close(mount->vm);
+		return ERR_OK;
+	}
+	shown_free(&mount->image);
 	return disk_close(disk, why);
+}
+
+int mount_tidy_ms(const struct vhd_mount *mount)
+{
+	return mount->vm ? TIDY_MS : -1;
+}
+
+void mount_tidy(struct vhd_mount *mount)
+{
+	if (mount->vm)
+		vm_tidy(mount->vm);
+}
+
+/* ---- using a disk ---- */
+
+enum err mount_enter(struct vhd_mount *mount, uint64_t ino, struct use *out, struct err_why *why)
+{
+	*out = (struct use){.disk = &mount->image};
+	return mount->vm ? vm_enter(mount->vm, ino, &out->view, &out->disk, why) : ERR_OK;
+}
+
+enum err mount_enter_for_attr(struct vhd_mount *mount, uint64_t ino, struct use *out,
+			      struct err_why *why)
+{
+	*out = (struct use){.disk = &mount->image};
+	return mount->vm ? vm_enter_for_attr(mount->vm, ino, &out->view, &out->disk, why) : ERR_OK;
+}
+
+void mount_leave(struct vhd_mount *mount, const struct use *use)
+{
+	if (use->view)
+		vm_leave(mount->vm, use->view);
 }

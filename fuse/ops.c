@@ -1,43 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 #include "fuse/ops.h"
 
-#define FUSE_USE_VERSION 314
+#include "fuse/files.h"
+
 #include <errno.h>
-#include <fcntl.h>
-#include <fuse_lowlevel.h>
-#include <linux/falloc.h>
-#include <linux/fuse.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "fuse/call.h"
 #include "fuse/channel.h"
-#include "fuse/log.h"
 #include "fuse/mount.h"
-#include "fuse/worker.h"
+#include "fuse/place.h"
+#include "fuse/vm.h"
 #include "util/bytes.h"
-
-#ifndef FOPEN_PARALLEL_DIRECT_WRITES
-#define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
-#endif
 
 /* Requests that the kernel sends without a caller waiting for each: read-ahead, asynchronous I/O.
  */
 #define MAX_BACKGROUND 64
 #define FOREVER        1e9
-#define CHANGES_SHOWN  1.0 /* seconds until a changed time stamp is seen */
+#define CHANGES_SHOWN  1.0 /* seconds until a change is seen */
 #define DIR_BYTES      16384u
 
 static struct vhd_mount *mount_of(fuse_req_t fuse)
 {
 	return fuse_req_userdata(fuse);
-}
-
-static const struct node *node_of(fuse_req_t fuse, fuse_ino_t ino)
-{
-	return tree_node(&mount_of(fuse)->tree, ino);
 }
 
 static void init(void *userdata, struct fuse_conn_info *conn)
@@ -52,77 +38,102 @@ static void init(void *userdata, struct fuse_conn_info *conn)
 	conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
 }
 
-/* ---- names and attributes ---- */
+/* ---- attributes ---- */
 
-static void fill_stat(const struct vhd_mount *mount, fuse_ino_t ino, struct stat *st)
+static void fill_stat(const struct vhd_mount *mount, fuse_ino_t ino, mode_t mode, time_t changed,
+		      struct stat *st)
 {
-	const struct node *node = tree_node(&mount->tree, ino);
-	mode_t mode = 0;
-
 	*st = (struct stat){
 	    .st_ino = ino,
+	    .st_mode = mode & ~mount->umask,
 	    .st_nlink = 1,
 	    .st_uid = mount->uid,
 	    .st_gid = mount->gid,
-	    .st_mtime = mount->opened,
+	    .st_blksize = 4096,
+	    .st_atime = changed,
+	    .st_mtime = changed,
+	    .st_ctime = changed,
 	};
+}
+
+static void stat_node(const struct vhd_mount *mount, const struct shown *disk,
+		      const struct node *node, fuse_ino_t ino, struct stat *st)
+{
 	switch (node->kind) {
 	case NODE_DIR:
-		mode = S_IFDIR | 0555;
+		fill_stat(mount, ino, S_IFDIR | 0555, disk->opened, st);
 		st->st_nlink = 2;
 		break;
 	case NODE_TEXT:
-		mode = S_IFREG | 0444;
+		fill_stat(mount, ino, S_IFREG | 0444, disk->opened, st);
 		break;
 	case NODE_RANGE:
-		mode = S_IFREG | (mount->writable ? 0666 : 0444);
-		st->st_mtime = atomic_load(&mount->changed);
+		fill_stat(mount, ino, S_IFREG | (mount->writable ? 0666 : 0444),
+			  atomic_load(&disk->changed), st);
 		break;
 	}
 	st->st_size = (off_t)node->size_bytes;
-	st->st_mode = mode & ~mount->umask;
-	st->st_blksize = 4096;
 	st->st_blocks = (st->st_size + 511) / 512;
-	st->st_atime = st->st_ctime = st->st_mtime;
+}
+
+/* The errno of the answer, or 0; so for what follows. */
+static int stat_dir(const struct vhd_mount *mount, fuse_ino_t ino, struct stat *st)
+{
+	struct vm_dir dir;
+
+	if (!vm_stat_dir(mount->vm, ino, &dir))
+		return ENOENT;
+	fill_stat(mount, ino, S_IFDIR | 0555, dir.changed, st);
+	st->st_nlink = 2 + dir.subdirs;
+	return 0;
+}
+
+static int stat_file(struct vhd_mount *mount, fuse_ino_t ino, struct stat *st)
+{
+	struct err_why why = {0};
+	const struct node *node;
+	struct use use;
+
+	if (mount_enter_for_attr(mount, ino, &use, &why))
+		return unavailable_errno(&why);
+	node = tree_node(&use.disk->tree, place_of(ino).entry);
+	if (node)
+		stat_node(mount, use.disk, node, ino, st);
+	mount_leave(mount, &use);
+	return node ? 0 : ENOENT;
+}
+
+static int stat_ino(struct vhd_mount *mount, fuse_ino_t ino, struct stat *st)
+{
+	return mount->vm && vm_is_dir(ino) ? stat_dir(mount, ino, st) : stat_file(mount, ino, st);
 }
 
 static double attr_timeout(const struct vhd_mount *mount)
 {
-	return mount->writable ? CHANGES_SHOWN : FOREVER;
+	return mount->writable || mount->vm ? CHANGES_SHOWN : FOREVER;
 }
 
-static void reply_attr(fuse_req_t fuse, fuse_ino_t ino)
+static void reply_stat(fuse_req_t fuse, int sys_errno, const struct stat *st)
+{
+	if (sys_errno)
+		fuse_reply_err(fuse, sys_errno);
+	else
+		fuse_reply_attr(fuse, st, attr_timeout(mount_of(fuse)));
+}
+
+static void answer_getattr(const struct call *call)
 {
 	struct stat st;
 
-	fill_stat(mount_of(fuse), ino, &st);
-	fuse_reply_attr(fuse, &st, attr_timeout(mount_of(fuse)));
-}
-
-static void lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
-{
-	const struct vhd_mount *mount = mount_of(fuse);
-	struct fuse_entry_param entry = {
-	    .ino = tree_lookup(&mount->tree, parent, name),
-	    .attr_timeout = attr_timeout(mount),
-	    .entry_timeout = FOREVER,
-	};
-
-	if (!entry.ino) {
-		fuse_reply_err(fuse, ENOENT);
-		return;
-	}
-	fill_stat(mount, entry.ino, &entry.attr);
-	fuse_reply_entry(fuse, &entry);
+	reply_stat(call->fuse, stat_ino(mount_of(call->fuse), call->ino, &st), &st);
 }
 
 static void getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	struct call call = {.answer = answer_getattr, .fuse = fuse, .ino = ino};
+
 	(void)fi;
-	if (!node_of(fuse, ino))
-		fuse_reply_err(fuse, ENOENT);
-	else
-		reply_attr(fuse, ino);
+	call_serve(&call);
 }
 
 /*
@@ -133,55 +144,178 @@ static void setattr(fuse_req_t fuse, fuse_ino_t ino, struct stat *attr, int to_s
 		    struct fuse_file_info *fi)
 {
 	const int fixed = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
-	const struct node *node = node_of(fuse, ino);
 	bool resizes = (to_set & FUSE_SET_ATTR_SIZE) && (attr->st_size || fi);
+	struct vhd_mount *mount = mount_of(fuse);
+	struct stat st = {0};
+	int sys_errno = mount->vm ? EROFS : stat_ino(mount, ino, &st);
 
-	if (!node)
-		fuse_reply_err(fuse, ENOENT);
-	else if ((to_set & fixed) || (resizes && (uint64_t)attr->st_size != node->size_bytes))
-		fuse_reply_err(fuse, EPERM);
+	if (!sys_errno && ((to_set & fixed) || (resizes && attr->st_size != st.st_size)))
+		sys_errno = EPERM;
+	reply_stat(fuse, sys_errno, &st);
+}
+
+/* ---- names ---- */
+
+static int lookup_dir(struct vhd_mount *mount, fuse_ino_t parent, const char *name,
+		      struct fuse_entry_param *entry)
+{
+	entry->ino = vm_lookup(mount->vm, parent, name);
+	return entry->ino ? stat_dir(mount, entry->ino, &entry->attr) : ENOENT;
+}
+
+static int lookup_file(struct vhd_mount *mount, fuse_ino_t parent, const char *name,
+		       struct fuse_entry_param *entry)
+{
+	struct place at = place_of(parent);
+	struct err_why why = {0};
+	struct use use;
+
+	if (mount_enter(mount, parent, &use, &why))
+		return unavailable_errno(&why);
+	at.entry = (unsigned)tree_lookup(&use.disk->tree, at.entry, name);
+	if (at.entry) {
+		entry->ino = place_ino(at);
+		stat_node(mount, use.disk, tree_node(&use.disk->tree, at.entry), entry->ino,
+			  &entry->attr);
+	}
+	mount_leave(mount, &use);
+	return at.entry ? 0 : ENOENT;
+}
+
+static void answer_lookup(const struct call *call)
+{
+	struct vhd_mount *mount = mount_of(call->fuse);
+	struct fuse_entry_param entry = {
+	    .attr_timeout = attr_timeout(mount),
+	    .entry_timeout = mount->vm ? CHANGES_SHOWN : FOREVER,
+	};
+	int sys_errno = mount->vm && vm_is_above_disks(call->ino)
+			    ? lookup_dir(mount, call->ino, call->name, &entry)
+			    : lookup_file(mount, call->ino, call->name, &entry);
+
+	if (sys_errno)
+		fuse_reply_err(call->fuse, sys_errno);
 	else
-		reply_attr(fuse, ino);
+		fuse_reply_entry(call->fuse, &entry);
 }
 
-static size_t add_entry(fuse_req_t fuse, char *buf, size_t room, const char *name, fuse_ino_t ino,
-			off_t next)
+static void lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 {
-	struct stat st;
+	struct call call = {.answer = answer_lookup, .fuse = fuse, .ino = parent};
 
-	fill_stat(mount_of(fuse), ino, &st);
-	return fuse_add_direntry(fuse, buf, room, name, &st, next);
+	if ((size_t)snprintf(call.name, sizeof(call.name), "%s", name) < sizeof(call.name))
+		call_serve(&call);
+	else
+		fuse_reply_err(fuse, ENAMETOOLONG);
 }
 
-/* Offsets: 1 after ".", 2 after "..", 2 + its inode number after an entry. */
-static void readdir(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t off,
-		    struct fuse_file_info *fi)
+/* The next entry of a directory. Positions do not change when others come or go. */
+struct child {
+	uint64_t ino, position;
+	mode_t mode;
+	const char *name;
+	struct vm_child dir; /* holds the name */
+};
+
+static bool next_child(const struct vhd_mount *mount, const struct shown *disk, fuse_ino_t parent,
+		       uint64_t after, struct child *out)
 {
-	const struct tree *tree = &mount_of(fuse)->tree;
+	struct place at = place_of(parent);
+	const struct node *node;
+
+	if (!disk) {
+		if (!vm_next_child(mount->vm, parent, after, &out->dir))
+			return false;
+		out->ino = out->dir.ino;
+		out->position = out->dir.position;
+		out->mode = S_IFDIR;
+		out->name = out->dir.name;
+		return true;
+	}
+	at.entry = (unsigned)tree_next_child(&disk->tree, at.entry, after);
+	node = tree_node(&disk->tree, at.entry);
+	if (!node)
+		return false;
+	out->ino = place_ino(at);
+	out->position = at.entry;
+	out->mode = node->kind == NODE_DIR ? S_IFDIR : S_IFREG;
+	out->name = node->name;
+	return true;
+}
+
+/* The directory above `ino`, which is one. */
+static fuse_ino_t parent_of(fuse_ino_t ino)
+{
+	struct place at = place_of(ino);
+
+	if (at.disk)
+		at.disk = 0;
+	else
+		at.number = 0;
+	return place_ino(at);
+}
+
+/* Offsets: 1 after ".", 2 after "..", 2 + its position after an entry. */
+static bool next_entry(const struct vhd_mount *mount, const struct shown *disk, fuse_ino_t parent,
+		       off_t off, struct child *out)
+{
+	if (off >= 2)
+		return next_child(mount, disk, parent, (uint64_t)off - 2, out);
+	out->ino = off == 0 ? parent : parent_of(parent);
+	out->position = 0;
+	out->mode = S_IFDIR;
+	out->name = off == 0 ? "." : "..";
+	return true;
+}
+
+static void reply_list(const struct call *call, const struct shown *disk)
+{
 	char buf[DIR_BYTES];
-	size_t room = size < sizeof(buf) ? size : sizeof(buf), used = 0;
-	fuse_ino_t child = off > 2 ? (fuse_ino_t)off - 2 : 0;
+	size_t room = min_u64(call->size, sizeof(buf)), used = 0;
+	off_t off = call->off;
+	struct child child;
 
-	(void)fi;
-	for (;;) {
-		const char *name = off == 0 ? "." : "..";
-		fuse_ino_t entry = TREE_ROOT; /* the only directory that there is */
-		size_t bytes;
+	while (next_entry(mount_of(call->fuse), disk, call->ino, off, &child)) {
+		struct stat st = {.st_ino = child.ino, .st_mode = child.mode};
+		off_t next = off == 0 ? 1 : 2 + (off_t)child.position;
+		size_t bytes =
+		    fuse_add_direntry(call->fuse, buf + used, room - used, child.name, &st, next);
 
-		if (off >= 2) {
-			entry = child = tree_next_child(tree, ino, child);
-			if (!child)
-				break;
-			name = tree_node(tree, child)->name;
-		}
-		off = off < 2 ? off + 1 : (off_t)child + 2;
-		bytes = add_entry(fuse, buf + used, room - used, name, entry, off);
 		if (bytes > room - used)
 			break;
 		used += bytes;
+		off = next;
 	}
-	fuse_reply_buf(fuse, buf, used);
+	fuse_reply_buf(call->fuse, buf, used);
 }
+
+static void answer_readdir(const struct call *call)
+{
+	struct vhd_mount *mount = mount_of(call->fuse);
+	struct err_why why = {0};
+	struct use use;
+
+	if (mount->vm && vm_is_above_disks(call->ino)) {
+		reply_list(call, NULL);
+	} else if (mount_enter(mount, call->ino, &use, &why)) {
+		fuse_reply_err(call->fuse, unavailable_errno(&why));
+	} else {
+		reply_list(call, use.disk);
+		mount_leave(mount, &use);
+	}
+}
+
+static void readdir(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t off,
+		    struct fuse_file_info *fi)
+{
+	struct call call = {
+	    .answer = answer_readdir, .fuse = fuse, .ino = ino, .size = size, .off = off};
+
+	(void)fi;
+	call_serve(&call);
+}
+
+/* ---- what there is not ---- */
 
 /* The tree is what it is. */
 static void refuse_mknod(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode,
@@ -210,283 +344,6 @@ static void refuse_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name,
 	fuse_reply_err(fuse, EPERM);
 }
 
-/* ---- opening and closing ---- */
-
-/*
- * Ranges bypass the kernel's cache: so disk.img and the partitions always show the same bytes,
- * large reads are not cut into small ones, and nothing is cached twice. A disk that nobody writes
- * has no such worries; there the user may choose.
- *
- * fuse_file_info.fh tells whether the file may be written. libfuse 3.14 does not know
- * FOPEN_PARALLEL_DIRECT_WRITES, so the answer is put together here.
- */
-static void open_file(fuse_req_t fuse, int flags, enum node_kind kind)
-{
-	const struct vhd_mount *mount = mount_of(fuse);
-	bool writes = (flags & O_ACCMODE) != O_RDONLY;
-	bool cached = kind == NODE_TEXT || mount->cached;
-	struct fuse_open_out out = {
-	    .fh = writes,
-	    .open_flags =
-		cached ? FOPEN_KEEP_CACHE : FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES,
-	};
-
-	if (writes && !mount->writable)
-		fuse_reply_err(fuse, EROFS);
-	else if (writes && kind == NODE_TEXT)
-		fuse_reply_err(fuse, EACCES);
-	else
-		fuse_reply_buf(fuse, (const char *)&out, sizeof(out));
-}
-
-static void open_node(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	const struct node *node = node_of(fuse, ino);
-
-	if (!node)
-		fuse_reply_err(fuse, ENOENT);
-	else
-		open_file(fuse, fi->flags, node->kind);
-}
-
-/* ---- reading and writing ---- */
-
-/* Answers a failure; false when there was none. */
-static bool reply_failure(struct request *req, const char *what)
-{
-	char where[TREE_NAME_BYTES + 96];
-
-	if (!req->io.result)
-		return false;
-	snprintf(where, sizeof(where), "%s: %s of %llu bytes at %llu",
-		 node_of(req->fuse, req->ino)->name, what, (unsigned long long)req->io.len_bytes,
-		 (unsigned long long)req->io.off_bytes);
-	log_failed_request(where, &req->io.why);
-	fuse_reply_err(req->fuse, err_errno(req->io.result));
-	return true;
-}
-
-static void start(struct request *req, fuse_ino_t ino, enum disk_op op, uint64_t off_bytes,
-		  uint64_t len_bytes, void (*done)(struct byte_req *io))
-{
-	const struct node *node = node_of(req->fuse, ino);
-
-	req->ino = ino;
-	req->io.op = op;
-	req->io.off_bytes = node->start_bytes + off_bytes;
-	req->io.len_bytes = len_bytes;
-	req->io.done = done;
-	request_submit(req, node->disk);
-}
-
-static void read_done(struct byte_req *io)
-{
-	struct request *req = container_of(io, struct request, io);
-
-	if (!reply_failure(req, "read"))
-		fuse_reply_buf(req->fuse, (const char *)io->data, io->len_bytes);
-	request_free(req);
-}
-
-static void read_node(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t at,
-		      struct fuse_file_info *fi)
-{
-	const struct node *node = node_of(fuse, ino);
-	uint64_t off = min_u64((uint64_t)at, node->size_bytes);
-	uint64_t len = min_u64(min_u64(size, CHANNEL_MAX_IO), node->size_bytes - off);
-	struct request *req;
-
-	(void)fi;
-	if (node->kind == NODE_TEXT || !len) {
-		fuse_reply_buf(fuse, len ? node->text + off : NULL, len);
-		return;
-	}
-	req = request_new(fuse, byte_read_room(node->start_bytes + off, len));
-	if (req)
-		start(req, ino, DISK_READ, off, len, read_done);
-	else
-		fuse_reply_err(fuse, ENOMEM);
-}
-
-static void note_change(fuse_req_t fuse)
-{
-	atomic_store(&mount_of(fuse)->changed, time(NULL));
-}
-
-static void write_done(struct byte_req *io)
-{
-	struct request *req = container_of(io, struct request, io);
-
-	note_change(req->fuse);
-	if (!reply_failure(req, "write"))
-		fuse_reply_write(req->fuse, io->len_bytes);
-	request_free(req);
-}
-
-/* Bytes from `off` on that are inside the node; 0 after an answer was given. */
-static uint64_t writable_len(fuse_req_t fuse, fuse_ino_t ino, uint64_t off, uint64_t len,
-			     const struct fuse_file_info *fi)
-{
-	const struct node *node = node_of(fuse, ino);
-	int sys_errno = 0;
-
-	if (!fi->fh)
-		sys_errno = EBADF;
-	else if (!len)
-		sys_errno = EINVAL;
-	else if (off >= node->size_bytes)
-		sys_errno = ENOSPC; /* as a block device has it */
-	if (sys_errno) {
-		fuse_reply_err(fuse, sys_errno);
-		return 0;
-	}
-	return min_u64(len, node->size_bytes - off);
-}
-
-static void write_node(fuse_req_t fuse, fuse_ino_t ino, const char *buf, size_t size, off_t off,
-		       struct fuse_file_info *fi)
-{
-	uint64_t len = writable_len(fuse, ino, (uint64_t)off, size, fi);
-	struct request *req;
-
-	if (!len)
-		return;
-	req = request_new_from_message(fuse, buf);
-	if (!req) {
-		fuse_reply_err(fuse, ENOMEM);
-		return;
-	}
-	/* For a file that is not cached the kernel leaves this to us. */
-	if (fi->flags & O_DSYNC)
-		req->io.flags = DISK_FUA;
-	start(req, ino, DISK_WRITE, (uint64_t)off, len, write_done);
-}
-
-/* ---- durability, space ---- */
-
-static void flush_done(struct byte_req *io)
-{
-	struct request *req = container_of(io, struct request, io);
-
-	if (!reply_failure(req, "flush"))
-		fuse_reply_err(req->fuse, 0);
-	request_free(req);
-}
-
-static void flush_range(fuse_req_t fuse, fuse_ino_t ino)
-{
-	struct request *req = request_new(fuse, 0);
-
-	if (req)
-		start(req, ino, DISK_FLUSH, 0, 0, flush_done);
-	else
-		fuse_reply_err(fuse, ENOMEM);
-}
-
-/* P1 */
-static void fsync_node(fuse_req_t fuse, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
-{
-	(void)datasync, (void)fi;
-	if (node_of(fuse, ino)->kind == NODE_RANGE && mount_of(fuse)->writable)
-		flush_range(fuse, ino);
-	else
-		fuse_reply_err(fuse, 0);
-}
-
-/* A descriptor is closed: who wrote learns now whether it is safe. */
-static void flush_node(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	if (fi->fh)
-		flush_range(fuse, ino);
-	else
-		fuse_reply_err(fuse, 0);
-}
-
-static void zero_done(struct byte_req *io)
-{
-	struct request *req = container_of(io, struct request, io);
-
-	note_change(req->fuse);
-	if (!reply_failure(req, "zeroing"))
-		fuse_reply_err(req->fuse, 0);
-	request_free(req);
-}
-
-/* Holes and zero ranges read as zeros afterwards. Reserving space is not something a disk does. */
-static void fallocate_node(fuse_req_t fuse, fuse_ino_t ino, int mode, off_t off, off_t len,
-			   struct fuse_file_info *fi)
-{
-	int what = mode & ~FALLOC_FL_KEEP_SIZE;
-	struct request *req;
-	uint64_t inside;
-
-	if (what != FALLOC_FL_PUNCH_HOLE && what != FALLOC_FL_ZERO_RANGE) {
-		fuse_reply_err(fuse, EOPNOTSUPP);
-		return;
-	}
-	inside = writable_len(fuse, ino, (uint64_t)off, (uint64_t)len, fi);
-	if (!inside)
-		return;
-	req = request_new(fuse, 0);
-	if (!req) {
-		fuse_reply_err(fuse, ENOMEM);
-		return;
-	}
-	req->io.flags = what == FALLOC_FL_ZERO_RANGE ? DISK_KEEP_SPACE : 0;
-	start(req, ino, DISK_ZERO, (uint64_t)off, inside, zero_done);
-}
-
-/* The next place at or after `off` whose state is `state`; the end of the node if there is none. */
-static enum err find_state(const struct node *node, uint64_t off, enum disk_extent_state state,
-			   uint64_t *out, struct err_why *why)
-{
-	while (off < node->size_bytes) {
-		uint64_t at = round_down(node->start_bytes + off, DISK_SECTOR);
-		uint64_t end = node->start_bytes + node->size_bytes;
-		struct disk_extent extent;
-		enum err err = disk_map(node->disk->disk, at, end - at, &extent, why);
-
-		if (err)
-			return err;
-		if (extent.state == state)
-			break;
-		off = extent.start_bytes + extent.len_bytes - node->start_bytes;
-	}
-	*out = off;
-	return ERR_OK;
-}
-
-/* The errno of the answer, or 0 and the place. */
-static int seek(const struct node *node, uint64_t off, int whence, uint64_t *found)
-{
-	struct err_why why = {0};
-
-	*found = off;
-	if (off >= node->size_bytes)
-		return ENXIO;
-	if (whence != SEEK_DATA && whence != SEEK_HOLE)
-		return EINVAL;
-	if (node->kind == NODE_TEXT)
-		*found = whence == SEEK_DATA ? off : node->size_bytes;
-	else if (find_state(node, off, whence == SEEK_DATA ? EXTENT_DATA : EXTENT_ZERO, found,
-			    &why))
-		return err_errno(why.code);
-	return whence == SEEK_DATA && *found == node->size_bytes ? ENXIO : 0;
-}
-
-static void lseek_node(fuse_req_t fuse, fuse_ino_t ino, off_t off, int whence,
-		       struct fuse_file_info *fi)
-{
-	uint64_t found;
-	int sys_errno = seek(node_of(fuse, ino), (uint64_t)off, whence, &found);
-
-	(void)fi;
-	if (sys_errno)
-		fuse_reply_err(fuse, sys_errno);
-	else
-		fuse_reply_lseek(fuse, (off_t)found);
-}
-
 const struct fuse_lowlevel_ops vhd_mount_ops = {
     .init = init,
     .lookup = lookup,
@@ -498,11 +355,12 @@ const struct fuse_lowlevel_ops vhd_mount_ops = {
     .unlink = refuse_unlink,
     .rmdir = refuse_unlink,
     .rename = refuse_rename,
-    .open = open_node,
-    .read = read_node,
-    .write = write_node,
-    .flush = flush_node,
-    .fsync = fsync_node,
-    .fallocate = fallocate_node,
-    .lseek = lseek_node,
+    .open = op_open,
+    .release = op_release,
+    .read = op_read,
+    .write = op_write,
+    .flush = op_flush,
+    .fsync = op_fsync,
+    .fallocate = op_fallocate,
+    .lseek = op_lseek,
 };

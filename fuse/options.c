@@ -9,7 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "snapshot/snapshot.h"
 #include "util/bytes.h"
+
+/* How many views of a VM may be open, and for how many seconds if nobody uses them. */
+#define DEFAULT_VIEWS 32
+#define DEFAULT_IDLE  10
 
 enum key { KEY_SEARCH, KEY_IGNORED };
 
@@ -27,7 +32,8 @@ enum key { KEY_SEARCH, KEY_IGNORED };
 	FIELD("ro", readonly), FIELD("-r", readonly), FIELD_OFF("rw", readonly),                 \
 	    FIELD_OFF("-w", readonly), FIELD("parent=%s", parent), FIELD("uid=%u", uid),         \
 	    FIELD("gid=%u", gid), FIELD("umask=%o", umask), FUSE_OPT_KEY("search=", KEY_SEARCH), \
-	    FIELD("kernel_cache", kernel_cache)
+	    FIELD("kernel_cache", kernel_cache), FIELD("vm=%s", vm), FIELD("home=%s", home),     \
+	    FIELD("views=%u", views), FIELD("idle=%u", idle)
 
 static const struct fuse_opt own_options[] = {
     COMMON_OPTIONS,
@@ -39,6 +45,10 @@ static const struct fuse_opt own_options[] = {
     FIELD("--read-only", readonly),
     FIELD("--parent=%s", parent),
     FIELD("--parent %s", parent),
+    FIELD("--vm=%s", vm),
+    FIELD("--vm %s", vm),
+    FIELD("--home=%s", home),
+    FIELD("--home %s", home),
     FUSE_OPT_KEY("--search=", KEY_SEARCH),
     FUSE_OPT_KEY("--search ", KEY_SEARCH),
     FIELD("-h", help),
@@ -124,13 +134,13 @@ static enum err absolute(const char *path, char **out, struct err_why *why)
 
 static enum err add_operand(struct options *options, const char *arg)
 {
-	if (!options->file)
-		return absolute(arg, &options->file, options->why);
-	if (!options->dir) {
-		options->dir = realpath(arg, NULL);
-		return options->dir ? ERR_OK : err_sys(options->why, errno, "%s", arg);
-	}
-	return err_set(options->why, ERR_USAGE, "one operand too many: %s", arg);
+	if (options->operand_count == ARRAY_LEN(options->operand))
+		return err_set(options->why, ERR_USAGE, "one operand too many: %s", arg);
+	options->operand[options->operand_count] = strdup(arg);
+	if (!options->operand[options->operand_count])
+		return err_set(options->why, ERR_NOMEM, "no memory for an operand");
+	options->operand_count++;
+	return ERR_OK;
 }
 
 static enum err add_search(struct options *options, const char *dir)
@@ -193,24 +203,63 @@ static bool is_helper(const char *program)
 	return !strncmp(slash ? slash + 1 : program, "mount.", 6);
 }
 
-static enum err finish(struct options *options)
+/* What is left of the operands when what is to be mounted is taken: the folder to mount on. */
+static enum err set_dir(struct options *options, unsigned idx)
+{
+	if (options->operand_count > idx + 1)
+		return err_set(options->why, ERR_USAGE, "one operand too many: %s",
+			       options->operand[idx + 1]);
+	options->dir = realpath(options->operand[idx], NULL);
+	return options->dir ? ERR_OK : err_sys(options->why, errno, "%s", options->operand[idx]);
+}
+
+static enum err finish_image(struct options *options)
 {
 	char *parent = options->parent;
 
-	if (options->help)
-		return ERR_OK;
-	if (!options->dir)
+	if (options->operand_count < 2)
 		return err_set(options->why, ERR_USAGE, "a file and a folder are needed");
+	if (options->home)
+		return err_set(options->why, ERR_USAGE, "--home is for --vm");
 	if (options->kernel_cache && !options->readonly)
 		return err_set(options->why, ERR_USAGE, "kernel_cache is for read-only mounts");
-	if (options->debug)
-		options->foreground = 1;
 	if (parent) {
 		options->parent = NULL;
 		absolute(parent, &options->parent, options->why);
 		free(parent);
 	}
-	return options->why->code;
+	if (options->why->code || absolute(options->operand[0], &options->file, options->why))
+		return options->why->code;
+	return set_dir(options, 1);
+}
+
+/* mount(8) names a source too, which says nothing. */
+static enum err finish_vm(struct options *options)
+{
+	unsigned dir_idx = options->helper ? 1 : 0;
+	char *home;
+
+	if (options->operand_count <= dir_idx)
+		return err_set(options->why, ERR_USAGE, "a folder to mount on is needed");
+	if (options->parent || options->search_count)
+		return err_set(options->why, ERR_USAGE, "--parent and --search are for images");
+	if (!options->views)
+		return err_set(options->why, ERR_USAGE, "at least one view must be allowed");
+	options->readonly = 1;
+	if (snap_home(options->home, &home, options->why))
+		return options->why->code;
+	snap_vm_dir(home, options->vm, &options->file, options->why);
+	free(home);
+	return options->why->code ? options->why->code : set_dir(options, dir_idx);
+}
+
+static enum err finish(struct options *options)
+{
+	if (options->help)
+		return ERR_OK;
+	if (options->debug)
+		options->foreground = 1;
+	return options->vm ? finish_vm(options) : finish_image(options);
 }
 
 enum err options_parse(int argc, char **argv, struct options *out, struct err_why *why)
@@ -223,6 +272,8 @@ enum err options_parse(int argc, char **argv, struct options *out, struct err_wh
 	    .uid = getuid(),
 	    .gid = getgid(),
 	    .umask = 077,
+	    .views = DEFAULT_VIEWS,
+	    .idle = DEFAULT_IDLE,
 	    .why = why,
 	};
 	rc = fuse_opt_parse(&args, out, out->helper ? helper_options : own_options, take);
@@ -236,7 +287,11 @@ void options_free(struct options *options)
 {
 	free(options->file);
 	free(options->dir);
+	free(options->vm);
+	free(options->home);
 	free(options->parent);
+	for (unsigned i = 0; i < options->operand_count; i++)
+		free(options->operand[i]);
 	for (unsigned i = 0; i < options->search_count; i++)
 		free(options->search[i]);
 	free(options->search);
@@ -245,19 +300,27 @@ void options_free(struct options *options)
 
 void options_help(FILE *to)
 {
-	fputs("Usage: vhdmount [OPTION]... FILE DIR\n"
-	      "       mount -t fuse.vhd [-o OPTIONS] FILE DIR\n"
-	      "Show a Virtual Hard Disk as files in DIR: disk.img, p1.img, ... and info.json.\n\n"
-	      "  -r, --read-only      write to no file (also -o ro)\n"
-	      "      --parent FILE    where the parent of the disk is, instead of what it says\n"
-	      "      --search DIR     look for parents in DIR too; may be repeated\n"
-	      "  -o OPTIONS           ro, rw, parent=, search=, uid=, gid=, umask=, allow_other,\n"
-	      "                       allow_root, auto_unmount, kernel_cache (with ro), and the\n"
-	      "                       usual ones of mount(8)\n"
-	      "  -f, --foreground     stay in the foreground\n"
-	      "  -d, --debug          show each request of the kernel; implies -f\n"
-	      "  -h, --help           show this help\n"
-	      "\n"
-	      "Ends with 'fusermount3 -u DIR', 'umount DIR', or SIGTERM.\n",
-	      to);
+	fputs(
+	    "Usage: vhdmount [OPTION]... FILE DIR\n"
+	    "       vhdmount --vm NAME [OPTION]... DIR\n"
+	    "       mount -t fuse.vhd [-o OPTIONS] FILE DIR\n"
+	    "Show a Virtual Hard Disk as files in DIR: disk.img, p1.img, ... and info.json; or, of "
+	    "a\n"
+	    "VM, the disks of all its snapshots at once, read-only: DIR/SNAPSHOT/disk0/disk.img, "
+	    "...\n"
+	    "and DIR/current/disk0/disk.img, ...\n\n"
+	    "  -r, --read-only      write to no file (also -o ro)\n"
+	    "      --parent FILE    where the parent of the disk is, instead of what it says\n"
+	    "      --search DIR     look for parents in DIR too; may be repeated\n"
+	    "      --vm NAME        show the snapshots of this VM\n"
+	    "      --home DIR       where the VMs are, instead of $STRATA_HOME\n"
+	    "  -o OPTIONS           ro, rw, parent=, search=, vm=, home=, views=N, idle=SECONDS,\n"
+	    "                       uid=, gid=, umask=, allow_other, allow_root, auto_unmount,\n"
+	    "                       kernel_cache (read-only), and the usual ones of mount(8)\n"
+	    "  -f, --foreground     stay in the foreground\n"
+	    "  -d, --debug          show each request of the kernel; implies -f\n"
+	    "  -h, --help           show this help\n"
+	    "\n"
+	    "Ends with 'fusermount3 -u DIR', 'umount DIR', or SIGTERM.\n",
+	    to);
 }

@@ -14,8 +14,11 @@
 #include "util/err.h"
 
 struct options {
-	char *file;
+	char *file; /* the image; with `vm` the folder of its store */
 	char *dir;
+	char *vm;   /* NULL: an image is mounted */
+	char *home; /* of the VMs; NULL: as snap_home says */
+	unsigned views, idle;
 	char *parent; /* NULL: as the disk says */
 	char **search;
 	unsigned search_count;
@@ -29,7 +32,10 @@ struct options {
 	int sloppy;  /* helper: ignore unknown mount options */
 	unsigned uid, gid, umask;
 	char *mount_options; /* for libfuse and the kernel, comma-separated; NULL: none */
-	struct err_why *why; /* private */
+	/* private */
+	char *operand[2];
+	unsigned operand_count;
+	struct err_why *why;
 };
 
 /* ERR_USAGE when the command line makes no sense. Free with options_free, on error too. */

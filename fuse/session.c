@@ -17,6 +17,8 @@
  * all. */
 #define MIN_THREADS 2
 #define MAX_THREADS 8
+/* Opening disks of a VM waits for storage, not for a CPU. */
+#define VM_HELPERS 4
 
 struct session {
 	struct fuse_session *fuse;
@@ -97,17 +99,20 @@ static unsigned thread_count(void)
 	return cpus > MAX_THREADS ? MAX_THREADS : (unsigned)cpus;
 }
 
-static enum err mount_and_serve(struct session *s, const char *dir, struct err_why *why)
+static enum err mount_and_serve(struct session *s, const struct options *options,
+				struct err_why *why)
 {
+	unsigned helpers = options->vm ? VM_HELPERS : 0;
 	enum err err;
 
-	if (fuse_session_mount(s->fuse, dir))
-		return err_set(why, ERR_PERM, "cannot mount on %s", dir);
+	if (fuse_session_mount(s->fuse, options->dir))
+		return err_set(why, ERR_PERM, "cannot mount on %s", options->dir);
 	err = channel_attach(s->fuse, why);
 	if (!err)
 		err = negotiate(s->fuse, why);
 	if (!err)
-		err = workers_start(s->fuse, thread_count(), s->ended_fd, &s->workers, why);
+		err =
+		    workers_start(s->fuse, thread_count(), helpers, s->ended_fd, &s->workers, why);
 	return err;
 }
 
@@ -123,7 +128,7 @@ enum err session_start(const struct options *options, struct vhd_mount *mount, s
 	err = s->ended_fd < 0 ? err_sys(why, errno, "cannot create an event descriptor")
 			      : create(options, mount, &s->fuse, why);
 	if (!err)
-		err = mount_and_serve(s, options->dir, why);
+		err = mount_and_serve(s, options, why);
 	if (err) {
 		session_stop(s);
 		return err;

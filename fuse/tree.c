@@ -62,9 +62,9 @@ void tree_free(struct tree *tree)
 	tree->count = 0;
 }
 
-const struct node *tree_node(const struct tree *tree, uint64_t ino)
+const struct node *tree_node(const struct tree *tree, uint64_t number)
 {
-	return ino && ino <= tree->count ? &tree->node[ino - 1] : NULL;
+	return number && number <= tree->count ? &tree->node[number - 1] : NULL;
 }
 
 uint64_t tree_next_child(const struct tree *tree, uint64_t parent, uint64_t after)
@@ -78,11 +78,11 @@ uint64_t tree_next_child(const struct tree *tree, uint64_t parent, uint64_t afte
 
 uint64_t tree_lookup(const struct tree *tree, uint64_t parent, const char *name)
 {
-	uint64_t ino = 0;
+	uint64_t number = 0;
 
-	while ((ino = tree_next_child(tree, parent, ino))) {
-		if (!strcmp(tree->node[ino - 1].name, name))
+	while ((number = tree_next_child(tree, parent, number))) {
+		if (!strcmp(tree->node[number - 1].name, name))
 			break;
 	}
-	return ino;
+	return number;
 }

@@ -6,8 +6,9 @@
  * What the mount shows: directories, texts, and files that are ranges of a disk. Knows names and
  * numbers; neither FUSE nor I/O.
  *
- * A node's inode number is its place in the tree plus one, the root's is 1. Nodes are added while
- * the tree is built and never change afterwards, so that any thread may read it.
+ * A node's number is its place in the tree plus one, the root's is 1; what inode number that makes
+ * says place.h. Nodes are added while the tree is built and never change afterwards, so that any
+ * thread may read it.
  */
 
 #include <stdbool.h>
@@ -19,6 +20,8 @@
 
 #define TREE_ROOT       1u
 #define TREE_NAME_BYTES 32
+/* The root, info.json, disk.img, and the partitions. */
+#define TREE_MAX_ENTRIES (3 + GUESTFS_MAX_PARTITIONS)
 
 struct byte_disk;
 
@@ -26,7 +29,7 @@ enum node_kind { NODE_DIR, NODE_TEXT, NODE_RANGE };
 
 struct node {
 	enum node_kind kind;
-	uint64_t parent; /* inode number */
+	uint64_t parent; /* its number */
 	char name[TREE_NAME_BYTES];
 	uint64_t size_bytes; /* 0 for directories */
 	/* NODE_TEXT; not owned */
@@ -50,10 +53,10 @@ enum err tree_build(struct tree *tree, const char *info, struct byte_disk *disk,
 void tree_free(struct tree *tree);
 
 /* NULL when there is no such node. */
-const struct node *tree_node(const struct tree *tree, uint64_t ino);
-/* Inode number of `name` in the directory `parent`; 0 when there is none. */
+const struct node *tree_node(const struct tree *tree, uint64_t number);
+/* The number of `name` in the directory `parent`; 0 when there is none. */
 uint64_t tree_lookup(const struct tree *tree, uint64_t parent, const char *name);
-/* The first child of `parent` with an inode number above `after`; 0 when there is none. */
+/* The first child of `parent` with a number above `after`; 0 when there is none. */
 uint64_t tree_next_child(const struct tree *tree, uint64_t parent, uint64_t after);
 
 #endif

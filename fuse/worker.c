@@ -41,7 +41,7 @@ struct worker {
 	struct buffer *message; /* that is being served, or will be next */
 	struct request *free_requests;
 	unsigned requests_kept;
-	unsigned live;       /* requests that are not freed */
+	unsigned live;       /* requests that are not freed, and errands that are not done */
 	bool one_by_one;     /* how requests have come of late */
 	size_t batch_bytes;  /* of the buffers and messages of the batch being received */
 	bool ended;          /* the kernel has ended the connection, or workers_stop was called */
@@ -50,6 +50,7 @@ struct worker {
 
 struct workers {
 	struct fuse_session *session;
+	struct helpers *helpers;
 	int stop_fd; /* eventfd; never read: all threads see it */
 	int ended_fd;
 	atomic_bool spinning; /* one of the threads is */
@@ -131,6 +132,34 @@ void request_free(struct request *req)
 	req->next = self->free_requests;
 	self->free_requests = req;
 	self->requests_kept++;
+}
+
+/* ---- errands ---- */
+
+static void errand_back(struct queue_work *work)
+{
+	struct errand *errand = container_of(work, struct errand, back);
+
+	self->live--;
+	errand->done(errand);
+}
+
+static void errand_run(struct job *job)
+{
+	struct errand *errand = container_of(job, struct errand, job);
+
+	channel_use(errand->worker->fd);
+	errand->run(errand);
+	queue_post(errand->worker->queue, &errand->back);
+}
+
+void errand_send(struct errand *errand)
+{
+	self->live++;
+	errand->worker = self;
+	errand->job.run = errand_run;
+	errand->back.run = errand_back;
+	helpers_add(self->set->helpers, &errand->job);
 }
 
 /* ---- serving ---- */
@@ -315,7 +344,7 @@ static enum err start_one(struct workers *set, struct err_why *why)
 	return result.code;
 }
 
-enum err workers_start(struct fuse_session *session, unsigned count, int ended_fd,
+enum err workers_start(struct fuse_session *session, unsigned count, unsigned helpers, int ended_fd,
 		       struct workers **out, struct err_why *why)
 {
 	struct workers *set = calloc(1, sizeof(*set) + count * sizeof(set->worker[0]));
@@ -329,6 +358,8 @@ enum err workers_start(struct fuse_session *session, unsigned count, int ended_f
 	set->stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (set->stop_fd < 0)
 		err = err_sys(why, errno, "cannot create an event descriptor");
+	if (!err && helpers)
+		err = helpers_start(helpers, &set->helpers, why);
 	while (!err && set->count < count)
 		err = start_one(set, why);
 	if (err) {
@@ -349,6 +380,7 @@ void workers_stop(struct workers *workers)
 		abort();
 	for (unsigned i = 0; i < workers->count; i++)
 		pthread_join(workers->worker[i].thread, NULL);
+	helpers_stop(workers->helpers);
 	if (workers->stop_fd >= 0)
 		close(workers->stop_fd);
 	sem_destroy(&workers->started);

@@ -62,7 +62,8 @@ void mem_set_path(struct mem_ns *ns, struct mem_inode *inode, char *path)
 	struct mem_inode **at;
 
 	if (inode->path) {
-		for (at = bucket(ns, inode->path); *at != inode;)
+		at = bucket(ns, inode->path);
+		while (*at && *at != inode)
 			at = &(*at)->next_name;
 		*at = inode->next_name;
 	}

@@ -103,16 +103,16 @@ static bool joins(const struct part *last, enum file_op kind, const struct file 
 struct part *op_add_part(struct op *op, enum file_op kind, struct vhd_layer *layer,
 			 uint64_t file_off, uint64_t disk_off, uint64_t len_bytes)
 {
-	struct part *last = op->count ? &op->part[op->count - 1] : NULL;
+	if (op->count && joins(&op->part[op->count - 1], kind, layer->file, file_off, disk_off)) {
+		struct part *last = &op->part[op->count - 1];
 
-	if (last && joins(last, kind, layer->file, file_off, disk_off)) {
 		last->req.len_bytes += len_bytes;
 		layer_release(layer);
 		return last;
 	}
 	if (op->count == op->room) {
-		unsigned room = op->room * 4;
-		struct part *old = op->part == op->inline_part ? NULL : op->part;
+		unsigned room = op->room * 4 + OP_INLINE_PARTS;
+		struct part *old = op->room > OP_INLINE_PARTS ? op->part : NULL;
 		struct part *grown = realloc(old, room * sizeof(*grown));
 
 		if (!grown) {
@@ -120,7 +120,7 @@ struct part *op_add_part(struct op *op, enum file_op kind, struct vhd_layer *lay
 			return NULL;
 		}
 		if (!old)
-			memcpy(grown, op->part, op->count * sizeof(*grown));
+			memcpy(grown, op->inline_part, op->count * sizeof(*grown));
 		op->part = grown;
 		op->room = room;
 	}

@@ -135,7 +135,7 @@ struct vhd_create_opts {
 	bool azure;              /* fixed, size rounded up to a whole MiB, as Azure demands */
 	const struct guid *uuid; /* NULL: a fresh one */
 	bool no_lock;            /* the caller sees to it that the parent stays as it is */
-	bool unnamed;            /* the caller makes the name durable, and until then nobody uses it */
+	bool unnamed; /* the caller makes the name durable, and until then nobody uses it */
 };
 
 /* A new image; never overwrites. Complete and durable on return, or nothing is left behind (W16).

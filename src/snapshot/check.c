@@ -156,16 +156,39 @@ bool survey_report(const struct survey *s, struct snap_report *report)
 
 /* ---- the public face ---- */
 
+#define RETRIES 8u
+
+/* Whether the catalogue is still the one that was looked at: others go on meanwhile. */
+static bool is_same(const struct survey *s)
+{
+	struct guid vm;
+	uint64_t generation;
+
+	if (!s->cat || s->from_copy)
+		return true;
+	return !catalogue_peek(s->ns, s->dir, &vm, &generation, NULL) &&
+	       guid_equal(&vm, &s->cat->vm) && generation == s->cat->generation;
+}
+
 enum err snap_check(struct file_ns *ns, const char *dir, bool full, struct progress *progress,
 		    struct snap_report *out, struct err_why *why)
 {
 	struct survey survey;
-	enum err e;
+	bool same = false;
+	enum err e = ERR_OK;
 
 	*out = (struct snap_report){0};
-	e = survey_make(ns ? ns : &file_ns_posix, dir, full, progress, &survey, why);
+	ns = ns ? ns : &file_ns_posix;
+	for (unsigned i = 0; i < RETRIES && !e && !same; i++) {
+		e = survey_make(ns, dir, full, progress, &survey, why);
+		same = !e && is_same(&survey);
+		if (!e && !same)
+			survey_free(&survey);
+	}
 	if (e == ERR_NOENT)
 		return err_set(why, e, "%s: there is no such VM", dir);
+	if (!e && !same)
+		e = err_set(why, ERR_LOCKED, "%s changes all the time", dir);
 	if (e)
 		return e;
 	if (!survey_report(&survey, out)) {

@@ -332,8 +332,10 @@ static enum err run(struct export *x, enum snap_export_kind kind, struct err_why
 static void undo(const struct export *x)
 {
 	for (unsigned i = 0; x->cat && i < x->cat->layers; i++) {
-		char *path =
-		    x->cat->layer[i].path ? store_layer_path(x->to, &x->cat->layer[i]) : NULL;
+		const char *name = x->cat->layer[i].path;
+		/* the catalogue may be the source's still: what lies elsewhere is not ours to
+		 * remove */
+		char *path = name && *name != '/' ? store_name_path(x->to, name) : NULL;
 
 		if (path)
 			file_ns_unlink(x->store->ns, path, NULL);

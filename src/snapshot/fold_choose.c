@@ -43,26 +43,28 @@ static bool can_go_up(const struct cat_layer *lower, const struct cat_layer *upp
 	return lower->parent && !upper->is_leaf;
 }
 
-/* A child that is smaller or larger than its parent stays what it is; a base can grow. */
+/*
+ * Only between equals: to make the lower disk larger or smaller would move what its readers read.
+ */
 static bool can_go_down(const struct choice *c, const struct cat_layer *lower,
 			const struct cat_layer *upper)
 {
-	bool fits = lower->size_bytes == upper->size_bytes ||
-		    (!lower->parent && lower->size_bytes < upper->size_bytes);
-
-	return fits && lower->children == 1 && !(upper->is_leaf && c->writing);
+	return lower->size_bytes == upper->size_bytes && lower->children == 1 &&
+	       !(upper->is_leaf && c->writing);
 }
 
-/* Another program writes to a leaf that nobody here does. */
-static bool is_in_use(const struct choice *c, const struct cat_layer *leaf)
+/* A leaf may have been made larger or smaller, and another program may be writing to it. */
+static bool leaf_fits(const struct choice *c, const struct cat_layer *lower,
+		      const struct cat_layer *leaf)
 {
 	char *path = store_layer_path(c->store->dir, leaf);
 	struct layer_facts facts;
 	struct guid parent;
-	bool locked = path && stack_look(c->store->ns, path, &facts, &parent, NULL) == ERR_LOCKED;
+	bool fits = path && !stack_look(c->store->ns, path, &facts, &parent, NULL) &&
+		    facts.size_bytes == lower->size_bytes;
 
 	free(path);
-	return locked;
+	return fits && facts.size_bytes == leaf->size_bytes;
 }
 
 /* The direction that moves fewer bytes; pick->lower stays 0 when there is none. */
@@ -73,7 +75,7 @@ static enum err choose_direction(const struct choice *c, const struct cat_layer 
 	uint64_t up, down;
 
 	if (down_ok && upper->is_leaf)
-		down_ok = !is_in_use(c, upper);
+		down_ok = leaf_fits(c, lower, upper);
 	if (!up_ok && !down_ok) {
 		pick->busy++;
 		return ERR_OK;
@@ -162,6 +164,11 @@ enum err fold_choose(struct store *store, const struct catalogue *cat, const uin
 			continue;
 		e = layer->children > 1 ? choose_shared(&c, layer, out)
 					: choose_direction(&c, layer, only_child(cat, layer), out);
+		/* One that cannot be read keeps no other from being folded. */
+		if (e == ERR_PARENT) {
+			out->busy++;
+			e = ERR_OK;
+		}
 	}
 	return e;
 }
@@ -172,5 +179,6 @@ bool fold_is_valid(const struct catalogue *cat, const struct fold_pick *pick)
 	const struct cat_layer *upper = cat_layer(cat, pick->upper);
 
 	return lower && upper && upper->parent == lower->number && cat_is_debt(lower) &&
-	       (!pick->down || lower->children == 1) && (pick->down || can_go_up(lower, upper));
+	       (!pick->down || (lower->children == 1 && lower->size_bytes == upper->size_bytes)) &&
+	       (pick->down || can_go_up(lower, upper));
 }

@@ -119,7 +119,7 @@ static enum err relink(struct store *store, const struct catalogue *cat, struct 
 /* Nobody has current open; waiting for its locks would keep everybody else waiting too. */
 static bool leaves_are_free(struct store *store)
 {
-	if (store->writer || store->readers || store_lock_byte(store, LOCK_WRITER, 0, NULL))
+	if (store->writing || store->readers || store_lock_byte(store, LOCK_WRITER, 0, NULL))
 		return false;
 	store_unlock_byte(store, LOCK_WRITER);
 	return true;
@@ -149,4 +149,32 @@ enum err fold_relink(struct store *store, struct catalogue **cat, unsigned max, 
 			done++;
 	}
 	return e || !done ? e : commit(store, cat, why);
+}
+
+#define PENDING_AT_A_TIME 16u
+
+static bool is_pending(const struct store *store)
+{
+	for (unsigned i = 0; store->cat && i < store->cat->layers; i++)
+		if (store->cat->layer[i].flags & CAT_RELINK)
+			return true;
+	return false;
+}
+
+void fold_relink_pending(struct store *store)
+{
+	struct catalogue *cat;
+	bool more;
+
+	pthread_mutex_lock(&store->lock);
+	bool pending = !store->readonly && is_pending(store);
+	pthread_mutex_unlock(&store->lock);
+	if (!pending || store_rest(store, 0, NULL))
+		return;
+	if (!store_begin(store, &cat, NULL)) {
+		fold_relink(store, &cat, PENDING_AT_A_TIME, &more, NULL);
+		cat_free(cat);
+		store_end(store);
+	}
+	store_end_rest(store);
 }

@@ -153,11 +153,25 @@ void make_undo(struct file_ns *ns, const char *dir)
 	file_ns_rmdir(ns, dir, NULL);
 }
 
+/* Every store has one from the beginning, so that readers find it too. */
+static enum err make_lock_file(struct file_ns *ns, const char *dir, struct err_why *why)
+{
+	char *path = store_name_path(dir, STORE_LOCK);
+	struct file *file;
+	enum err e = path ? file_ns_open(ns, path, FILE_OPEN_CREATE, &file, why) : no_memory(why);
+
+	free(path);
+	return e ? e : file_close(file, why);
+}
+
 enum err make_finish(struct file_ns *ns, const char *dir, const struct catalogue *cat,
 		     struct err_why *why)
 {
 	bool renamed;
-	enum err e = catalogue_replace(ns, dir, cat, &renamed, why);
+	enum err e = make_lock_file(ns, dir, why);
+
+	if (!e)
+		e = catalogue_replace(ns, dir, cat, &renamed, why);
 
 	return e ? e : file_ns_sync_dir(ns, dir, why);
 }

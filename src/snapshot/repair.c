@@ -18,11 +18,22 @@ static enum err no_memory(struct err_why *why)
 
 /* ---- the catalogue from its second copy ---- */
 
+/* Nobody can use a store without a catalogue, but somebody may be about to repair it as well. */
 static enum err restore_copy(const struct survey *s, struct err_why *why)
 {
+	struct store *store;
 	bool renamed;
+	enum err e = store_open_bare(s->ns, s->dir, &store, why);
 
-	return catalogue_replace(s->ns, s->dir, s->cat, &renamed, why);
+	if (e)
+		return e;
+	e = store_lock_byte(store, LOCK_CHANGE, 0, why);
+	if (!e)
+		e = store_lock_byte(store, LOCK_WRITER, 0, why);
+	if (!e)
+		e = catalogue_replace(s->ns, s->dir, s->cat, &renamed, why);
+	snap_close(store);
+	return e;
 }
 
 /* Leaves the copy does not know become current; what it has as current becomes a node. */
@@ -232,47 +243,103 @@ static enum err relink(struct store *store, struct err_why *why)
 	return e;
 }
 
-static enum err act(const struct survey *s, struct err_why *why)
+/* The survey is of this very catalogue, and nobody writes, folds or begins to. */
+static enum err act(struct store *store, const struct survey *s, struct err_why *why)
 {
-	struct store *store;
 	struct catalogue *cat;
-	enum err e = s->from_copy ? restore_copy(s, why) : ERR_OK;
+	enum err e = store_begin(store, &cat, why);
 
-	if (!e)
-		e = snap_open(s->ns, s->dir, 0, &store, why);
 	if (e)
 		return e;
-	e = store_rest(store, 0, why);
+	if (cat->generation != s->cat->generation) {
+		cat_free(cat);
+		e = err_set(why, ERR_LOCKED, "%s was changed meanwhile; nothing was repaired",
+			    store->dir);
+	} else {
+		e = change(store, s, cat, why);
+	}
+	store_end(store);
+	return e;
+}
+
+/* Everybody else is kept out as long as it takes: what is looked at must be what is acted on. */
+static enum err survey_and_act(struct store *store, const struct survey *known,
+			       struct snap_report *out, struct err_why *why)
+{
+	struct survey own = {0};
+	const struct survey *s = known ? known : &own;
+	enum err e = known ? ERR_OK : survey_make(store->ns, store->dir, true, NULL, &own, why);
+
+	if (!e && !survey_report(s, out))
+		e = no_memory(why);
+	if (!e && snap_report_result(out))
+		e = act(store, s, why);
+	survey_free(&own);
+	return e;
+}
+
+static enum err repair_open(struct store *store, const struct survey *known,
+			    struct snap_report *out, struct err_why *why)
+{
+	enum err e = store_rest(store, 0, why);
+
+	if (e)
+		return e;
+	pthread_mutex_lock(&store->lock);
+	e = store_claim_writer(store, why);
+	pthread_mutex_unlock(&store->lock);
 	if (!e) {
-		e = store_begin(store, &cat, why);
-		if (!e) {
-			e = change(store, s, cat, why);
-			store_end(store);
-		}
+		e = survey_and_act(store, known, out, why);
+		pthread_mutex_lock(&store->lock);
+		store_unclaim_writer(store);
+		pthread_mutex_unlock(&store->lock);
 		if (!e)
 			e = relink(store, why);
-		store_end_rest(store);
 	}
-	snap_close(store);
+	store_end_rest(store);
+	return e;
+}
+
+/* Without a catalogue: what the second copy says. */
+static enum err repair_copy(struct file_ns *ns, const char *dir, struct snap_report *out,
+			    struct err_why *why)
+{
+	struct survey survey;
+	struct store *store;
+	enum err e = survey_make(ns, dir, true, NULL, &survey, why);
+
+	if (e)
+		return e;
+	if (!survey.from_copy) {
+		e = survey_report(&survey, out) ? ERR_OK : no_memory(why);
+	} else {
+		e = restore_copy(&survey, why);
+		if (!e)
+			e = snap_open(ns, dir, 0, &store, why);
+		if (!e) {
+			e = repair_open(store, &survey, out, why);
+			snap_close(store);
+		}
+	}
+	survey_free(&survey);
 	return e;
 }
 
 enum err snap_repair(struct file_ns *ns, const char *dir, struct snap_report *out,
 		     struct err_why *why)
 {
-	struct survey survey;
+	struct store *store;
 	enum err e;
 
 	ns = ns ? ns : &file_ns_posix;
 	*out = (struct snap_report){0};
-	e = survey_make(ns, dir, true, NULL, &survey, why);
-	if (e)
-		return e;
-	if (!survey_report(&survey, out))
-		e = no_memory(why);
-	if (!e && survey.cat && snap_report_result(out))
-		e = act(&survey, why);
-	survey_free(&survey);
+	e = snap_open(ns, dir, 0, &store, why);
+	if (!e) {
+		e = repair_open(store, NULL, out, why);
+		snap_close(store);
+	} else if (e == ERR_CORRUPT || e == ERR_REPAIRABLE) {
+		e = repair_copy(ns, dir, out, why);
+	}
 	if (e)
 		snap_report_free(out);
 	return e;

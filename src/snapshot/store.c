@@ -90,11 +90,27 @@ void store_end_rest(struct store *store)
 
 static enum err share_writer(struct store *store, struct err_why *why)
 {
-	if (store->writer ||
+	if (store->writing ||
 	    (!store->readers && lock_range(store, LOCK_WRITER, FILE_LOCK_READ, NULL)))
 		return err_set(why, ERR_LOCKED, "%s is running: its disks are being written",
 			       store->dir);
 	return ERR_OK;
+}
+
+enum err store_claim_writer(struct store *store, struct err_why *why)
+{
+	if (store->writing || store->readers)
+		return err_set(why, ERR_LOCKED, "%s: its current state is open here already",
+			       store->dir);
+	enum err e = store_lock_byte(store, LOCK_WRITER, 0, why);
+	store->writing = !e;
+	return e;
+}
+
+void store_unclaim_writer(struct store *store)
+{
+	store_unlock_byte(store, LOCK_WRITER);
+	store->writing = false;
 }
 
 enum err store_add_reader(struct store *store, struct err_why *why)
@@ -135,6 +151,7 @@ static bool remove_file(struct store *store, uint64_t file)
 	free(record);
 	free(path);
 	edges_open(store, file, 0);
+	store->unlinked |= !e;
 	return !e || e == ERR_NOENT;
 }
 
@@ -262,12 +279,25 @@ enum err store_begin(struct store *store, struct catalogue **cat, struct err_why
 	return e;
 }
 
+/* Else a catalogue that no longer calls a file garbage could be there, and the file as well. */
+static enum err sync_names(struct store *store, struct err_why *why)
+{
+	char *path = store_name_path(store->dir, STORE_CATALOGUE);
+	enum err e = path ? file_ns_sync_dir(store->ns, path, why) : no_memory(why);
+
+	free(path);
+	store->unlinked = e;
+	return e;
+}
+
 enum err store_commit(struct store *store, struct catalogue *cat, struct err_why *why)
 {
 	bool renamed = false;
 	enum err e = cat_derive(cat, why);
 
 	cat->generation++;
+	if (!e && store->unlinked)
+		e = sync_names(store, why);
 	if (!e)
 		e = catalogue_replace(store->ns, store->dir, cat, &renamed, why);
 	if (e) {
@@ -290,6 +320,18 @@ void store_end(struct store *store)
 
 /* ---- opening and closing ---- */
 
+static enum err create_lock_file(struct store *store, const char *path, struct err_why *why)
+{
+	struct file *file;
+	enum err e =
+	    file_ns_open(store->ns, path, FILE_OPEN_CREATE | FILE_OPEN_NOFOLLOW, &file, why);
+
+	if (!e)
+		e = file_close(file, why);
+	return e == ERR_EXIST ? ERR_OK : e; /* two came at once */
+}
+
+/* A store without one on a medium nobody can write to needs no locks. */
 static enum err open_lock_file(struct store *store, struct err_why *why)
 {
 	char *path = store_name_path(store->dir, STORE_LOCK);
@@ -298,15 +340,16 @@ static enum err open_lock_file(struct store *store, struct err_why *why)
 	enum err e = path ? file_ns_open(store->ns, path, flags, &store->lock_file, &here)
 			  : no_memory(&here);
 
-	if (e == ERR_NOENT && !store->readonly)
-		e = file_ns_open(store->ns, path, FILE_OPEN_CREATE | FILE_OPEN_NOFOLLOW,
-				 &store->lock_file, &here);
-	/* Two came at once. */
-	if (e == ERR_EXIST)
-		e = file_ns_open(store->ns, path, flags, &store->lock_file, &here);
+	if (e == ERR_NOENT) {
+		e = create_lock_file(store, path, &here);
+		if (store->readonly && (e == ERR_PERM || e == ERR_READONLY)) {
+			free(path);
+			return ERR_OK;
+		}
+		if (!e)
+			e = file_ns_open(store->ns, path, flags, &store->lock_file, &here);
+	}
 	free(path);
-	if (e && store->readonly)
-		return ERR_OK; /* it can be read all the same, as from a medium nobody writes to */
 	if (e && why)
 		*why = here;
 	return e;
@@ -321,6 +364,7 @@ static enum err recover(struct store *store, struct err_why *why)
 		return e;
 	cat_free(cat);
 	store_end(store);
+	fold_relink_pending(store);
 	return ERR_OK;
 }
 
@@ -339,8 +383,8 @@ static enum err explain(struct file_ns *ns, const char *dir, enum err e, struct 
 	return e;
 }
 
-enum err snap_open(struct file_ns *ns, const char *dir, unsigned flags, struct store **out,
-		   struct err_why *why)
+static enum err new_store(struct file_ns *ns, const char *dir, unsigned flags, struct store **out,
+			  struct err_why *why)
 {
 	struct store *store = calloc(1, sizeof(*store));
 
@@ -351,20 +395,47 @@ enum err snap_open(struct file_ns *ns, const char *dir, unsigned flags, struct s
 	store->ns = ns ? ns : &file_ns_posix;
 	store->readonly = flags & SNAP_READONLY;
 	store->dir = strdup(dir);
-	enum err e = store->dir ? ERR_OK : no_memory(why);
-	/* First, so that no lock file is made where there is no VM. */
+	if (!store->dir) {
+		snap_close(store);
+		return no_memory(why);
+	}
+	*out = store;
+	return ERR_OK;
+}
+
+enum err store_open_bare(struct file_ns *ns, const char *dir, struct store **out,
+			 struct err_why *why)
+{
+	enum err e = new_store(ns, dir, 0, out, why);
+
 	if (!e)
-		e = explain(store->ns, dir, refresh(store, why), why);
+		e = open_lock_file(*out, why);
+	if (e) {
+		snap_close(*out);
+		*out = NULL;
+	}
+	return e;
+}
+
+enum err snap_open(struct file_ns *ns, const char *dir, unsigned flags, struct store **out,
+		   struct err_why *why)
+{
+	enum err e = new_store(ns, dir, flags, out, why);
+
+	if (e)
+		return e;
+	struct store *store = *out;
+	/* First, so that no lock file is made where there is no VM. */
+	e = explain(store->ns, dir, refresh(store, why), why);
 	if (!e)
 		e = open_lock_file(store, why);
 	if (!e && !store->readonly)
 		e = recover(store, why);
 	if (e) {
 		snap_close(store);
-		return e;
+		*out = NULL;
 	}
-	*out = store;
-	return ERR_OK;
+	return e;
 }
 
 void snap_close(struct store *store)

@@ -63,11 +63,17 @@ struct store {
 	unsigned edges;
 	struct view *views;  /* all that are open here */
 	struct view *writer; /* the one that writes, or NULL */
+	bool writing;        /* LOCK_WRITER is ours: there is a writer, or is about to be */
+	bool unlinked;       /* garbage was removed, but its names may come back */
 	unsigned readers;    /* views of current that only read */
 	bool resting;        /* LOCK_FOLD is ours */
 };
 
 /* ---- store.c ---- */
+
+/* The locks alone, of a store whose catalogue cannot be read; close it with snap_close. */
+enum err store_open_bare(struct file_ns *ns, const char *dir, struct store **out,
+			 struct err_why *why);
 
 enum err store_begin(struct store *store, struct catalogue **cat, struct err_why *why);
 /* Takes over `cat`. After an error the old catalogue rules, or - store->uncertain - one cannot
@@ -95,6 +101,9 @@ void store_end_rest(struct store *store);
 /* ERR_LOCKED when somebody writes to current, here or elsewhere. Nobody begins to while the
  * catalogue is being changed. */
 enum err store_check_no_writer(struct store *store, struct err_why *why);
+/* To become the writer, or ERR_LOCKED; and to be none any more. */
+enum err store_claim_writer(struct store *store, struct err_why *why);
+void store_unclaim_writer(struct store *store);
 /* Readers of current: nobody may begin to write until they have gone. */
 enum err store_add_reader(struct store *store, struct err_why *why);
 void store_remove_reader(struct store *store);
@@ -212,6 +221,11 @@ enum err config_check(const struct snap_config *config, struct err_why *why);
 /* Finish a fold that has copied all. Between store_begin and store_end; commits more than once.
  * *cat is the copy to go on with. */
 enum err fold_settle(struct store *store, struct catalogue **cat, struct err_why *why);
+/*
+ * What a fold that was killed, or that met a leaf in use, has left of that to be done. For other
+ * programs' sake alone, so what fails here is no error.
+ */
+void fold_relink_pending(struct store *store);
 /* Have headers say what the catalogue says of parents; `max` files at most. Commits. */
 enum err fold_relink(struct store *store, struct catalogue **cat, unsigned max, bool *more,
 		     struct err_why *why);

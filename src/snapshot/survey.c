@@ -39,7 +39,8 @@ static void look_at_headers(const struct survey *s, const struct cat_layer *laye
 		found(out, LAYER_GONE, "is another disk: its UUID is not the one it had");
 	else if (info->type != layer->type)
 		found(out, LAYER_GONE, "is a disk of another type");
-	else if (!layer->is_leaf && info->virtual_size != layer->size_bytes)
+	else if (!layer->is_leaf && !layer_is_changing(s->cat, layer) &&
+		 info->virtual_size != layer->size_bytes)
 		found(out, LAYER_GONE, "is a disk of another size");
 	else if (parent && !layer_is_changing(s->cat, layer) &&
 		 !guid_equal(&info->parent_uuid, &parent->uuid))

@@ -128,6 +128,7 @@ enum err take_new_leaves(struct store *store, struct catalogue *cat, const uint6
 		char *path = store_name_path(store->dir, STORE_CATALOGUE);
 
 		e = path ? file_ns_sync_dir(store->ns, path, why) : no_memory(why);
+		store->unlinked &= e != ERR_OK;
 		free(path);
 	}
 	return e;

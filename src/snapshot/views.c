@@ -11,7 +11,8 @@
 
 #include "snapshot/view.h"
 
-#define RETRIES 20u
+#define RETRIES      20u
+#define REST_SECONDS 60u
 
 static enum err no_memory(struct err_why *why)
 {
@@ -200,13 +201,15 @@ static enum err open_reading(struct store *store, const struct guid *id,
 
 /*
  * A fold of the leaf's content downwards would miss what is written from now on: it is called off,
- * and its process will notice.
+ * and its process will notice. *wait: it may be in the middle of copying.
  */
-static enum err call_off_fold(struct store *store, struct catalogue *cat, struct err_why *why)
+static enum err call_off_fold(struct store *store, struct catalogue *cat, bool *wait,
+			      struct err_why *why)
 {
-	const struct cat_layer *upper = cat->fold.lower ? cat_layer(cat, cat->fold.upper) : NULL;
+	struct cat_layer *upper = cat->fold.lower ? cat_layer(cat, cat->fold.upper) : NULL;
 
-	if (!upper || !upper->is_leaf) {
+	*wait = upper && upper->is_leaf;
+	if (!*wait) {
 		cat_free(cat);
 		return ERR_OK;
 	}
@@ -215,36 +218,68 @@ static enum err call_off_fold(struct store *store, struct catalogue *cat, struct
 		return err_set(why, ERR_LOCKED, "%s: a layer is just being folded", store->dir);
 	}
 	cat->fold = (struct cat_fold){0};
-	cat_layer(cat, upper->number)->sealed_bytes = 0;
-	cat_layer(cat, upper->number)->sealed_mtime_ns = 0;
+	upper->sealed_bytes = 0;
+	upper->sealed_mtime_ns = 0;
 	return store_commit(store, cat, why);
 }
 
-static enum err write_view(struct store *store, const struct snap_view_opts *opts,
-			   struct view **out, struct err_why *why)
+/* From here on nobody else writes to the leaves, and no fold of them begins. */
+static enum err claim(struct store *store, bool *wait, struct err_why *why)
 {
 	struct catalogue *cat;
 	enum err e = store_begin(store, &cat, why);
 
 	if (e)
 		return e;
-	if (store->writer || store->readers)
-		e = err_set(why, ERR_LOCKED, "%s: its current state is open here already",
-			    store->dir);
-	if (!e)
-		e = store_lock_byte(store, LOCK_WRITER, 0, why);
-	bool locked = !e;
-	if (e)
+	e = store_claim_writer(store, why);
+	if (e) {
 		cat_free(cat);
-	else
-		e = call_off_fold(store, cat, why);
-	if (!e)
-		e = open_view(store, NULL, opts, out, why);
+	} else {
+		e = call_off_fold(store, cat, wait, why);
+		if (e)
+			store_unclaim_writer(store);
+	}
+	store_end(store);
+	return e;
+}
+
+static enum err open_writing(struct store *store, const struct snap_view_opts *opts,
+			     struct view **out, struct err_why *why)
+{
+	enum err e = store_look(store, why);
+
+	if (e)
+		return e;
+	e = read_view(store, NULL, opts, out, why);
 	if (!e)
 		link_view(store, *out);
-	else if (locked)
-		store_unlock_byte(store, LOCK_WRITER);
-	store_end(store);
+	store_unlock(store);
+	return e;
+}
+
+static enum err write_view(struct store *store, const struct snap_view_opts *opts,
+			   struct view **out, struct err_why *why)
+{
+	bool wait;
+	enum err e = claim(store, &wait, why);
+
+	if (e)
+		return e;
+	/*
+	 * What a fold still copies must be published before the layers below the leaf are looked
+	 * at: whether they hold a block decides whether the leaf may forget zeros there (W9).
+	 */
+	if (wait)
+		e = store_rest(store, REST_SECONDS, why);
+	if (wait && !e)
+		store_end_rest(store);
+	if (!e)
+		e = open_writing(store, opts, out, why);
+	if (e) {
+		pthread_mutex_lock(&store->lock);
+		store_unclaim_writer(store);
+		pthread_mutex_unlock(&store->lock);
+	}
 	return e;
 }
 
@@ -299,10 +334,12 @@ enum err snap_view_close(struct snap_view *base, struct err_why *why)
 	unlink_view(store, view);
 	enum err e = free_view(view, why);
 	if (writable)
-		store_unlock_byte(store, LOCK_WRITER);
+		store_unclaim_writer(store);
 	if (reads_current)
 		store_remove_reader(store);
 	pthread_mutex_unlock(&store->lock);
+	if (writable)
+		fold_relink_pending(store);
 	return e;
 }
 

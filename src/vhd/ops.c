@@ -200,8 +200,10 @@ static enum err read_layer(struct op *op, struct vhd_layer *layer, uint64_t file
 {
 	enum err e = layer_hold(layer, why);
 
-	if (e)
+	if (e) {
+		err_context(why, "%s", layer->path);
 		return e;
+	}
 	if (layer->intent) {
 		e = read_overlaid(op, layer, file_off, disk_off, len, why);
 		layer_release(layer);
@@ -556,6 +558,12 @@ void image_restart(struct queue_work *work)
 	struct op *op = container_of(work, struct op, work);
 
 	pthread_mutex_lock(&op->image->lock);
+	/* the next pause may have begun before this thread came to it */
+	if (op->image->paused) {
+		keep_waiting(op->image, op);
+		pthread_mutex_unlock(&op->image->lock);
+		return;
+	}
 	submit_locked(op->image, op);
 }
 

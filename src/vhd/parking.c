@@ -120,10 +120,10 @@ static void make_room(void)
 
 /* ---- opening ---- */
 
-static enum err changed(const struct layer_parking *own, const char *what, struct err_why *why)
+static enum err changed(const char *what, struct err_why *why)
 {
-	return err_set(why, ERR_PARENT, "%s was changed behind our back: its %s is not what it was",
-		       own->facts.path, what);
+	return err_set(why, ERR_PARENT,
+		       "the layer was changed behind our back: its %s is not what it was", what);
 }
 
 static enum err compare(const struct layer_parking *own, const struct vhd_layer *now,
@@ -132,15 +132,15 @@ static enum err compare(const struct layer_parking *own, const struct vhd_layer 
 	const struct layer_facts *facts = &own->facts;
 
 	if (facts->ino && (now->info.dev != facts->dev || now->info.ino != facts->ino))
-		return changed(own, "file", why);
+		return changed("file", why);
 	if (!facts->ino && !guid_equal(&now->footer.uuid, &facts->uuid))
-		return changed(own, "UUID", why);
+		return changed("UUID", why);
 	if (now->footer.type != facts->type)
-		return changed(own, "type", why);
+		return changed("type", why);
 	if (now->size_bytes != facts->size_bytes)
-		return changed(own, "disk's size", why);
+		return changed("disk's size", why);
 	if (layer_is_sparse(now) && now->block_bytes != facts->block_bytes)
-		return changed(own, "block size", why);
+		return changed("block size", why);
 	return ERR_OK;
 }
 

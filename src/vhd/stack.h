@@ -75,8 +75,8 @@ bool stack_settle(struct disk *disk);
  * parent) holds, those that `into` is to hold after it.
  *  - up:   `lower` into `upper`: what `upper` does not hold itself;
  *  - down: `upper` into `lower`: all that `upper` holds.
- * `below` are the files under `lower`, base first. What a chain through both reads as changes at no
- * moment, even if it is interrupted or done twice.
+ * Down, both disks have the same size. `below` are the files under `lower`, base first. What a
+ * chain through both reads as changes at no moment, even if it is interrupted or done twice.
  */
 struct stack_fold {
 	struct file_ns *ns;

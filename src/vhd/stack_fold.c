@@ -16,7 +16,6 @@
 #include "vhd/merge_copy.h"
 #include "vhd/path.h"
 #include "vhd/relink.h"
-#include "vhd/resize.h"
 #include "vhd/stack.h"
 
 /* What is to be copied as a disk: the upper layer on the lower one, or alone. */
@@ -67,23 +66,6 @@ enum err stack_fold_cost(const struct stack_fold *fold, uint64_t *up_bytes, uint
 	return e;
 }
 
-/* A base that is smaller than what is folded into it grows first. */
-static enum err grow_lower(const struct stack_fold *fold, struct err_why *why)
-{
-	struct vhd_open_opts opts = {.ns = fold->ns};
-	struct edit *edit;
-
-	if (!fold->down || fold->lower->size_bytes >= fold->upper->size_bytes)
-		return ERR_OK;
-	enum err e = edit_open(fold->lower->path, &opts, true, &edit, why);
-	if (e)
-		return e;
-	if (edit->layer->size_bytes < fold->upper->size_bytes)
-		e = resize_edit(edit, fold->ns, fold->upper->size_bytes, NULL, why);
-	enum err closed = edit_close(edit, e ? NULL : why);
-	return e ? e : closed;
-}
-
 static enum err copy(const struct stack_fold *fold, struct disk *from, uint64_t *next_off,
 		     uint64_t *moved_bytes, struct err_why *why)
 {
@@ -114,9 +96,7 @@ enum err stack_fold_copy(const struct stack_fold *fold, uint64_t *next_off, uint
 
 	*next_off = fold->from_off;
 	*moved_bytes = 0;
-	enum err e = grow_lower(fold, why);
-	if (!e)
-		e = open_source(fold, !fold->down, &from, why);
+	enum err e = open_source(fold, !fold->down, &from, why);
 	if (e)
 		return e;
 	e = copy(fold, from, next_off, moved_bytes, why);

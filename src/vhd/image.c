@@ -110,7 +110,7 @@ static void image_info(struct disk *disk, struct disk_info *out)
 
 	*out = (struct disk_info){
 	    .size_bytes = leaf->size_bytes,
-	    .optimal_bytes = layer_is_sparse(leaf) ? leaf->block_bytes : VHD_DEFAULT_BLOCK,
+	    .optimal_bytes = layer_is_sparse(leaf) ? image->owner.block_bytes : VHD_DEFAULT_BLOCK,
 	    .writable = image->writable,
 	    .can_trim = image->writable && layer_is_sparse(leaf),
 	    .poisoned = image->poisoned,

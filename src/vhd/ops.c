@@ -334,7 +334,7 @@ static enum err map_op(struct op *op, struct err_why *why)
 	if (!layer_is_sparse(chain_leaf(&image->chain)))
 		return map_fixed(op, why);
 	for (uint64_t at = req->off_bytes; at < end && !e;) {
-		uint32_t block = (uint32_t)(at >> chain_leaf(&image->chain)->block_shift);
+		uint32_t block = (uint32_t)(at >> image->owner.block_shift);
 		uint64_t in_block = at & (image->owner.block_bytes - 1);
 		uint64_t len = min_u64(image->owner.block_bytes - in_block, end - at);
 		uint32_t first = (uint32_t)(in_block / DISK_SECTOR);

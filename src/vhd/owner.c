@@ -32,6 +32,7 @@ enum err owner_init(struct owner_map *map, struct vhd_chain *chain, uint64_t bud
 	    .chain = chain,
 	    .size_bytes = top->size_bytes,
 	    .block_bytes = top->block_bytes,
+	    .block_shift = top->block_shift,
 	    .block_sectors = top->block_sectors,
 	    .blocks = top->blocks,
 	    .chunks = (uint32_t)div_round_up(top->blocks, CHUNK_BLOCKS),

@@ -39,7 +39,8 @@ struct owner_map {
 	struct vhd_chain *chain;
 	struct leaf *leaf; /* NULL: read the leaf like any other layer */
 	uint64_t size_bytes;
-	uint32_t block_bytes;
+	uint32_t block_bytes; /* these three as of owner_init, whatever becomes the leaf later */
+	unsigned block_shift;
 	uint32_t block_sectors;
 	uint32_t blocks;
 	struct owner_chunk **chunk;

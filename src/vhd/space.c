@@ -44,12 +44,24 @@ static uint64_t slots_end(const struct vhd_layer *layer, uint64_t first, uint32_
 	return first + (count - 1) * slot_stride(layer) + layer->bitmap_bytes + layer->block_bytes;
 }
 
+/* Zeros are right, but there must be room for what a flush will publish. */
+static enum err reserve_bitmaps(struct vhd_layer *layer, uint64_t first, uint32_t count,
+				struct err_why *why)
+{
+	enum err e = ERR_OK;
+
+	for (uint32_t i = 0; i < count && !e && !layer->info.block_device; i++)
+		e = file_allocate(layer->file, first + i * slot_stride(layer), layer->bitmap_bytes,
+				  why);
+	return e;
+}
+
 /* A new block of a dynamic disk has all bits set before the BAT can ever name it (I3). */
 static enum err write_bitmaps(struct vhd_layer *layer, uint64_t first, uint32_t count,
 			      struct err_why *why)
 {
 	if (layer->footer.type == VHD_DIFFERENCING)
-		return ERR_OK;
+		return reserve_bitmaps(layer, first, count, why);
 	uint8_t *ones = malloc(layer->bitmap_bytes);
 	if (!ones)
 		return err_set(why, ERR_NOMEM, "out of memory");
@@ -97,6 +109,14 @@ static enum err sync_file(struct space *space, struct vhd_layer *layer, struct e
 	return ERR_OK;
 }
 
+/* Zeros, which take space only where blocks are expected to fill up (make_longer). */
+static enum err clear(struct vhd_layer *layer, uint64_t off, uint64_t len, struct err_why *why)
+{
+	if (layer->footer.type == VHD_DIFFERENCING && !layer->info.block_device)
+		return file_punch(layer->file, off, len, why);
+	return file_zero(layer->file, EV_SPACE, off, len, why);
+}
+
 /* Room there is already between the last block and the footer; its content is not known. */
 static enum err use_gap(struct space *space, struct vhd_layer *layer, uint32_t want, uint32_t *made,
 			struct err_why *why)
@@ -109,8 +129,7 @@ static enum err use_gap(struct space *space, struct vhd_layer *layer, uint32_t w
 	*made = count;
 	if (!count)
 		return ERR_OK;
-	enum err e =
-	    file_zero(layer->file, EV_SPACE, first, slots_end(layer, first, count) - first, why);
+	enum err e = clear(layer, first, slots_end(layer, first, count) - first, why);
 	if (!e)
 		e = write_bitmaps(layer, first, count, why);
 	if (!e)
@@ -131,7 +150,8 @@ static enum err undo_extend(struct vhd_layer *layer, enum err e, struct err_why 
 
 /*
  * A dynamic disk's blocks fill up, so their room is reserved. A differencing disk often holds a few
- * sectors of a block, and there may be hundreds of such disks: only what is written takes space.
+ * sectors of a block, and there may be hundreds of such disks: of its slots only the bitmaps are
+ * reserved, so that a flush never lacks room for what it publishes.
  */
 static enum err make_longer(struct vhd_layer *layer, uint64_t old_end, uint64_t new_end,
 			    struct err_why *why)

@@ -400,14 +400,39 @@ static void close_gaps(struct catalogue *cat)
 	cat->layers = kept;
 }
 
-/* A fold whose layers are gone, or no longer wanted, is forgotten. */
+struct cat_layer *cat_fold_target(const struct catalogue *cat)
+{
+	if (!cat->fold.lower)
+		return NULL;
+	return cat_layer(cat, cat->fold.down ? cat->fold.lower : cat->fold.upper);
+}
+
+static void forget_seal(struct cat_layer *layer)
+{
+	layer->sealed_bytes = 0;
+	layer->sealed_mtime_ns = 0;
+}
+
+void cat_call_off(struct catalogue *cat)
+{
+	struct cat_layer *target = cat_fold_target(cat);
+	struct cat_layer *upper = cat_layer(cat, cat->fold.upper);
+
+	if (target)
+		forget_seal(target);
+	if (upper && upper->is_leaf) /* it was only watched */
+		forget_seal(upper);
+	cat->fold = (struct cat_fold){0};
+}
+
+/* A fold whose layers are gone, or no longer parent and child, is called off. */
 static void sweep_fold(struct catalogue *cat)
 {
 	const struct cat_layer *lower = cat_layer(cat, cat->fold.lower);
 	const struct cat_layer *upper = cat_layer(cat, cat->fold.upper);
 
 	if (!lower || !upper || upper->parent != lower->number)
-		cat->fold = (struct cat_fold){0};
+		cat_call_off(cat);
 }
 
 enum err cat_sweep(struct catalogue *cat, struct err_why *why)

@@ -117,6 +117,10 @@ bool cat_add_garbage(struct catalogue *cat, uint64_t file);
  * Take out layers that neither a node nor a leaf builds on; their files become garbage. Derives.
  */
 enum err cat_sweep(struct catalogue *cat, struct err_why *why);
+/* The layer a fold writes to; NULL when there is no fold. */
+struct cat_layer *cat_fold_target(const struct catalogue *cat);
+/* No fold any more. What was its target has changed, so it has no identity until it is sealed. */
+void cat_call_off(struct catalogue *cat);
 /* Configurations no node has are taken out. */
 void cat_sweep_configs(struct catalogue *cat);
 

@@ -198,13 +198,13 @@ static enum err end_slice(struct store *store, const struct slice *slice, uint64
 
 		cat->fold.next_off = next_off;
 		if (!leaf_is_same(store, upper)) {
-			cat->fold = (struct cat_fold){0};
+			cat_call_off(cat);
 		} else if (next_off >= upper->size_bytes) {
 			e = settle(store, &cat, why);
-			*settled = !e;
+			*settled = !e && !cat_layer(cat, slice->pick.lower);
 			*stuck = e == ERR_LOCKED; /* whoever comes next finishes it */
 		}
-		if (!e && !*settled) {
+		if (!e && !*settled && is_same_fold(cat, slice)) {
 			e = store_commit(store, cat, why);
 			cat = NULL;
 		}

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "snapshot/fold.h"
+#include "util/bytes.h"
 
 struct choice {
 	struct store *store;
@@ -38,9 +39,19 @@ static enum err cost_of(const struct choice *c, const struct cat_layer *lower,
 	return e;
 }
 
-static bool can_go_up(const struct cat_layer *lower, const struct cat_layer *upper)
+/* What lies below a smaller disk never shows through it: taken away, it would. */
+static bool hides_nothing(const struct catalogue *cat, const struct cat_layer *lower,
+			  const struct cat_layer *upper)
 {
-	return lower->parent && !upper->is_leaf;
+	const struct cat_layer *parent = cat_layer(cat, lower->parent);
+
+	return lower->size_bytes >= min_u64(upper->size_bytes, parent->size_bytes);
+}
+
+static bool can_go_up(const struct catalogue *cat, const struct cat_layer *lower,
+		      const struct cat_layer *upper)
+{
+	return lower->parent && !upper->is_leaf && hides_nothing(cat, lower, upper);
 }
 
 /*
@@ -71,7 +82,7 @@ static bool leaf_fits(const struct choice *c, const struct cat_layer *lower,
 static enum err choose_direction(const struct choice *c, const struct cat_layer *lower,
 				 const struct cat_layer *upper, struct fold_pick *pick)
 {
-	bool up_ok = can_go_up(lower, upper), down_ok = can_go_down(c, lower, upper);
+	bool up_ok = can_go_up(c->cat, lower, upper), down_ok = can_go_down(c, lower, upper);
 	uint64_t up, down;
 
 	if (down_ok && upper->is_leaf)
@@ -107,7 +118,7 @@ static enum err choose_shared(const struct choice *c, const struct cat_layer *lo
 
 		if (child->parent != lower->number)
 			continue;
-		if (!can_go_up(lower, child) || child->size_bytes != lower->size_bytes)
+		if (!can_go_up(c->cat, lower, child) || child->size_bytes != lower->size_bytes)
 			return ERR_OK;
 		enum err e = cost_of(c, lower, child, &up, &down);
 		if (e)
@@ -180,5 +191,5 @@ bool fold_is_valid(const struct catalogue *cat, const struct fold_pick *pick)
 
 	return lower && upper && upper->parent == lower->number && cat_is_debt(lower) &&
 	       (!pick->down || (lower->children == 1 && lower->size_bytes == upper->size_bytes)) &&
-	       (pick->down || can_go_up(lower, upper));
+	       (pick->down || can_go_up(cat, lower, upper));
 }

@@ -58,16 +58,45 @@ static void exchange_files(struct cat_layer *lower, struct cat_layer *upper)
 	upper->path = path;
 }
 
-static enum err settle_down(struct store *store, struct catalogue *cat, struct err_why *why)
+static enum err set_uuid(struct store *store, const struct cat_layer *layer,
+			 const struct guid *uuid, struct err_why *why)
 {
-	struct cat_layer *lower = cat_layer(cat, cat->fold.lower);
-	struct cat_layer *upper = cat_layer(cat, cat->fold.upper);
-	char *path = store_layer_path(store->dir, lower);
-	enum err e = path ? stack_set_uuid(store->ns, path, &upper->uuid, why) : no_memory(why);
+	char *path = store_layer_path(store->dir, layer);
+	enum err e = path ? stack_set_uuid(store->ns, path, uuid, why) : no_memory(why);
 
 	free(path);
-	if (e)
-		return e;
+	return e;
+}
+
+/*
+ * A leaf is a plain VHD that any program may open: from here on until it is removed nobody can
+ * write to it. *same: nobody has since the fold began.
+ */
+static enum err lock_leaf(struct store *store, const struct cat_layer *leaf, bool *same,
+			  struct err_why *why)
+{
+	char *path = store_layer_path(store->dir, leaf);
+	struct file_info now;
+	enum err e = path ? ERR_OK : no_memory(why);
+
+	file_close(store->settled, NULL);
+	store->settled = NULL;
+	if (!e)
+		e = file_ns_open(store->ns, path, FILE_OPEN_RDWR | FILE_OPEN_NOFOLLOW,
+				 &store->settled, why);
+	if (!e)
+		e = file_lock(store->settled, FILE_LOCK_WRITE, why);
+	if (!e)
+		e = file_get_info(store->settled, &now, why);
+	if (!e)
+		*same =
+		    now.size_bytes == leaf->sealed_bytes && now.mtime_ns == leaf->sealed_mtime_ns;
+	free(path);
+	return e;
+}
+
+static void move_down(struct catalogue *cat, struct cat_layer *lower, struct cat_layer *upper)
+{
 	exchange_files(lower, upper);
 	upper->type = lower->type;
 	upper->block_bytes = lower->block_bytes;
@@ -76,6 +105,26 @@ static enum err settle_down(struct store *store, struct catalogue *cat, struct e
 	for (unsigned i = 0; i < cat->layers; i++)
 		if (cat->layer[i].parent == upper->number)
 			cat->layer[i].flags |= CAT_RELINK;
+}
+
+static enum err settle_down(struct store *store, struct catalogue *cat, struct err_why *why)
+{
+	struct cat_layer *lower = cat_layer(cat, cat->fold.lower);
+	struct cat_layer *upper = cat_layer(cat, cat->fold.upper);
+	bool same = true;
+	enum err e = upper->is_leaf ? lock_leaf(store, upper, &same, why) : ERR_OK;
+
+	if (e)
+		return e;
+	e = set_uuid(store, lower, same ? &upper->uuid : &lower->uuid, why);
+	if (e)
+		return e;
+	if (!same) {
+		/* the leaf hides what was copied, so nothing has happened */
+		cat_call_off(cat);
+		return ERR_OK;
+	}
+	move_down(cat, lower, upper);
 	return seal(store, upper, why);
 }
 
@@ -112,6 +161,10 @@ static enum err relink(struct store *store, const struct catalogue *cat, struct 
 	if (!e) {
 		layer->flags &= ~(uint32_t)CAT_RELINK;
 		e = seal(store, layer, why);
+	}
+	if (!e && layer == cat_fold_target(cat)) {
+		layer->sealed_bytes = 0; /* it goes on changing */
+		layer->sealed_mtime_ns = 0;
 	}
 	return e;
 }

@@ -55,9 +55,7 @@ char *store_layer_path(const char *dir, const struct cat_layer *layer)
 
 bool layer_is_changing(const struct catalogue *cat, const struct cat_layer *layer)
 {
-	return (layer->flags & CAT_RELINK) ||
-	       (cat->fold.lower &&
-		layer->number == (cat->fold.down ? cat->fold.lower : cat->fold.upper));
+	return (layer->flags & CAT_RELINK) || layer == cat_fold_target(cat);
 }
 
 static enum err gone(const char *path, const struct err_why *how, struct err_why *why)

@@ -166,7 +166,7 @@ static void drop_layers(const struct survey *s, struct catalogue *cat)
 	}
 	cat->layers = kept;
 	if (!cat_layer(cat, cat->fold.lower) || !cat_layer(cat, cat->fold.upper))
-		cat->fold = (struct cat_fold){0};
+		cat_call_off(cat);
 }
 
 static enum err go_back(struct store *store, const struct survey *s, struct catalogue *cat,

@@ -314,6 +314,8 @@ void store_end(struct store *store)
 {
 	if (!store->uncertain && store->cat)
 		collect_garbage(store, store->cat);
+	file_close(store->settled, NULL);
+	store->settled = NULL;
 	store_unlock_byte(store, LOCK_CHANGE);
 	pthread_mutex_unlock(&store->lock);
 }
@@ -443,6 +445,7 @@ void snap_close(struct store *store)
 	if (!store)
 		return;
 	cat_free(store->cat);
+	file_close(store->settled, NULL);
 	file_close(store->lock_file, NULL);
 	free(store->edge);
 	free(store->dir);

@@ -61,12 +61,13 @@ struct store {
 	bool uncertain;         /* a commit failed after its rename: only reopening tells */
 	struct edge *edge;      /* that we hold, in order */
 	unsigned edges;
-	struct view *views;  /* all that are open here */
-	struct view *writer; /* the one that writes, or NULL */
-	bool writing;        /* LOCK_WRITER is ours: there is a writer, or is about to be */
-	bool unlinked;       /* garbage was removed, but its names may come back */
-	unsigned readers;    /* views of current that only read */
-	bool resting;        /* LOCK_FOLD is ours */
+	struct view *views;   /* all that are open here */
+	struct view *writer;  /* the one that writes, or NULL */
+	bool writing;         /* LOCK_WRITER is ours: there is a writer, or is about to be */
+	struct file *settled; /* a leaf that was folded away, locked until it is removed */
+	bool unlinked;        /* garbage was removed, but its names may come back */
+	unsigned readers;     /* views of current that only read */
+	bool resting;         /* LOCK_FOLD is ours */
 };
 
 /* ---- store.c ---- */

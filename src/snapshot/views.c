@@ -217,9 +217,7 @@ static enum err call_off_fold(struct store *store, struct catalogue *cat, bool *
 		cat_free(cat);
 		return err_set(why, ERR_LOCKED, "%s: a layer is just being folded", store->dir);
 	}
-	cat->fold = (struct cat_fold){0};
-	upper->sealed_bytes = 0;
-	upper->sealed_mtime_ns = 0;
+	cat_call_off(cat);
 	return store_commit(store, cat, why);
 }
 

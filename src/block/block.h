@@ -83,7 +83,7 @@ struct disk_info {
 
 enum disk_extent_state { EXTENT_ZERO, EXTENT_DATA };
 
-/* A run of the disk with one owner. `path` is valid as long as the disk. */
+/* A run of the disk with one owner. `path` is valid until the disk or its stack changes. */
 struct disk_extent {
 	uint64_t start_bytes;
 	uint64_t len_bytes;

@@ -229,7 +229,8 @@ enum err file_ns_rmdir(struct file_ns *ns, const char *path, struct err_why *why
 
 /*
  * A new file `to` with the content of `from`, durable but for its name; by reflink where that
- * works, else holes stay holes. `progress` in bytes. On an error `to` is not left behind.
+ * works, else holes stay holes. `from` is locked as an image that is read. `progress` in bytes. On
+ * an error `to` is not left behind.
  */
 struct progress;
 enum err file_ns_copy(struct file_ns *ns, const char *from, const char *to,

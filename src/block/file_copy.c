@@ -83,6 +83,8 @@ enum err file_ns_copy(struct file_ns *ns, const char *from, const char *to,
 	if (!e)
 		e = file_ns_open(ns, from, 0, &copy.from, why);
 	if (!e)
+		e = file_lock(copy.from, FILE_LOCK_READ, why);
+	if (!e)
 		e = file_ns_open(ns, to, FILE_OPEN_CREATE, &copy.to, why);
 	if (!e) {
 		e = fill(&copy, why);

@@ -163,6 +163,9 @@ enum err cat_encode(const struct catalogue *cat, uint8_t **bytes, size_t *len, s
 {
 	struct writer w = {0};
 
+	if (cat->layers > CAT_MAX_ITEMS || cat->nodes > CAT_MAX_ITEMS ||
+	    cat->garbage_count > CAT_MAX_ITEMS)
+		return err_set(why, ERR_REFUSED, "the catalogue would have too many entries");
 	put_body(&w, cat);
 	size_t body = w.at;
 	*len = CAT_HEADER_BYTES + body + w.text_len;
@@ -185,7 +188,8 @@ struct reader {
 	size_t at; /* records are known to be inside: the header's counts give the length */
 	const uint8_t *text;
 	size_t text_len;
-	enum err err; /* the first fault */
+	size_t text_used; /* by what was read so far */
+	enum err err;     /* the first fault */
 	struct err_why *why;
 };
 
@@ -226,6 +230,12 @@ static char *get_text(struct reader *r)
 		return NULL;
 	if (off > r->text_len || len > r->text_len - off) {
 		fault(r, at, "text is outside the file");
+		return NULL;
+	}
+	/* Each piece is there once, so nobody can ask for more memory than the file has bytes. */
+	r->text_used += len;
+	if (r->text_used > r->text_len) {
+		fault(r, at, "text is used twice");
 		return NULL;
 	}
 	if (len && memchr(r->text + off, 0, len)) {
@@ -416,6 +426,38 @@ static void get_body(struct reader *r, struct catalogue *cat, const struct count
 		get_fold(r, &cat->fold);
 }
 
+static int by_number(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* No file twice, be it of a layer or garbage, and all with numbers that were given. */
+static enum err check_files(const struct catalogue *cat, struct err_why *why)
+{
+	size_t count = cat->layers + (size_t)cat->garbage_count;
+	uint64_t *file = calloc(count + 1, sizeof(*file));
+	enum err e = ERR_OK;
+
+	if (!file)
+		return err_set(why, ERR_NOMEM, "out of memory");
+	for (unsigned i = 0; i < cat->layers; i++)
+		file[i] = cat->layer[i].file;
+	for (unsigned i = 0; i < cat->garbage_count; i++)
+		file[cat->layers + i] = cat->garbage[i];
+	if (count)
+		qsort(file, count, sizeof(*file), by_number);
+	for (size_t i = 0; i < count && !e; i++)
+		if (!file[i] || file[i] >= cat->next_number || (i && file[i] == file[i - 1]))
+			e = err_set(why, ERR_CORRUPT,
+				    "catalogue: file %llu is named twice, or its number was never "
+				    "given",
+				    (unsigned long long)file[i]);
+	free(file);
+	return e;
+}
+
 static enum err decode(const uint8_t *bytes, size_t len, struct catalogue *cat, struct err_why *why)
 {
 	struct reader r = {.bytes = bytes, .at = CAT_HEADER_BYTES, .why = why};
@@ -437,7 +479,10 @@ static enum err decode(const uint8_t *bytes, size_t len, struct catalogue *cat, 
 	cat->current = get_le64(bytes + 72);
 	cat->current_config = get_le32(bytes + 88);
 	get_body(&r, cat, &counts);
-	return r.err ? r.err : cat_derive(cat, why);
+	if (r.err)
+		return r.err;
+	enum err derived = cat_derive(cat, why);
+	return derived ? derived : check_files(cat, why);
 }
 
 enum err cat_decode(const uint8_t *bytes, size_t len, struct catalogue **out, struct err_why *why)

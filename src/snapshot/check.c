@@ -145,7 +145,7 @@ bool survey_report(const struct survey *s, struct snap_report *report)
 		for (unsigned i = 0; i < s->cat->layers; i++)
 			tell_layer(&w, s, i);
 		tell_dead(&w, s);
-		if (s->strays && !s->from_copy)
+		if (s->strays)
 			add(&w, SNAP_NOTE, "",
 			    "%u layer files are not in the catalogue: left behind by a crash or a "
 			    "repair",

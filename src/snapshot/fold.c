@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "util/bytes.h"
 
@@ -324,7 +325,8 @@ static enum err choose(struct work *w, struct fold_pick *pick, struct err_why *w
 	store_unlock(w->store);
 	if (e)
 		return e;
-	*pick = (struct fold_pick){.lower = cat->fold.lower, .upper = cat->fold.upper};
+	*pick = (struct fold_pick){
+	    .lower = cat->fold.lower, .upper = cat->fold.upper, .down = cat->fold.down};
 	if (!cat->fold.lower)
 		e = fold_choose(w->store, cat, w->skipped, w->skips, pick, why);
 	else if (is_skipped(w, cat->fold.lower))
@@ -367,13 +369,16 @@ enum err snap_fold(struct store *store, const struct snap_fold_opts *opts,
 {
 	static const struct snap_fold_opts defaults;
 	struct work w = {.store = store, .opts = opts ? opts : &defaults, .out = out};
+	const struct timespec turn = {.tv_nsec = 12000000}; /* those who wait look every 5 ms */
 	bool done = false;
 	enum err e;
 
 	*out = (struct snap_fold_result){0};
 	e = step(&w, 0, &done, why);
-	while (!e && !done && !is_spent(w.opts, out))
+	while (!e && !done && !is_spent(w.opts, out)) {
+		nanosleep(&turn, NULL);
 		e = step(&w, WAIT_SECONDS, &done, why);
+	}
 	out->more = !done;
 	free(w.skipped);
 	return e;

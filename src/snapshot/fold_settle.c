@@ -178,28 +178,31 @@ static bool leaves_are_free(struct store *store)
 	return true;
 }
 
+static bool wants_relink(struct store *store, const struct cat_layer *layer)
+{
+	return (layer->flags & CAT_RELINK) && (!layer->is_leaf || leaves_are_free(store));
+}
+
 enum err fold_relink(struct store *store, struct catalogue **cat, unsigned max, bool *more,
 		     struct err_why *why)
 {
-	bool leaves = leaves_are_free(store);
-	unsigned done = 0;
+	unsigned tried = 0, done = 0;
 	enum err e = ERR_OK;
 
 	*more = false;
 	for (unsigned i = 0; i < (*cat)->layers && !e; i++) {
 		struct cat_layer *layer = &(*cat)->layer[i];
 
-		if (!(layer->flags & CAT_RELINK) || (layer->is_leaf && !leaves))
+		if (!wants_relink(store, layer))
 			continue;
-		if (done == max) {
-			*more = true;
+		if (tried++ == max) {
+			*more = done > 0;
 			break;
 		}
 		e = relink(store, *cat, layer, why);
+		done += !e;
 		if (e == ERR_LOCKED)
-			e = ERR_OK; /* a leaf that is being written: it can wait */
-		else
-			done++;
+			e = ERR_OK; /* another program uses it: it can wait */
 	}
 	return e || !done ? e : commit(store, cat, why);
 }

@@ -147,8 +147,12 @@ enum err make_folder(struct file_ns *ns, const char *dir, bool parents, struct e
 
 void make_undo(struct file_ns *ns, const char *dir)
 {
+	char *path = store_name_path(dir, STORE_CATALOGUE);
 	bool foreign;
 
+	if (path)
+		file_ns_unlink(ns, path, NULL);
+	free(path);
 	make_clear(ns, dir, &foreign, NULL);
 	file_ns_rmdir(ns, dir, NULL);
 }

@@ -21,7 +21,7 @@ static enum err check_layers_unused(struct store *store, struct err_why *why)
 {
 	enum err e = ERR_OK;
 
-	for (unsigned i = 0; i < store->cat->layers && !e; i++) {
+	for (unsigned i = 0; store->cat && i < store->cat->layers && !e; i++) {
 		const struct cat_layer *layer = &store->cat->layer[i];
 		char *path = store_layer_path(store->dir, layer);
 		struct file *file;
@@ -38,20 +38,28 @@ static enum err check_layers_unused(struct store *store, struct err_why *why)
 	return e;
 }
 
-/* Nobody may be using it; a store too damaged to be opened is used by nobody. */
+static bool is_damage(enum err e)
+{
+	return e == ERR_CORRUPT || e == ERR_REPAIRABLE || e == ERR_UNSUPPORTED || e == ERR_PARENT ||
+	       e == ERR_NOENT;
+}
+
+/* Nobody may be using it, however damaged its catalogue. */
 static enum err claim(struct file_ns *ns, const char *dir, struct store **store,
 		      struct err_why *why)
 {
-	enum err e = snap_open(ns, dir, 0, store, NULL);
+	enum err e = snap_open(ns, dir, 0, store, why);
 
-	if (e == ERR_LOCKED)
-		return err_set(why, e, "%s is in use", dir);
+	if (is_damage(e))
+		e = store_open_bare(ns, dir, store, why);
 	if (e)
-		return ERR_OK;
-	e = store_lock_byte(*store, LOCK_WRITER, 0, why);
+		return e;
+	e = store_rest(*store, 0, why);
 	if (!e)
-		e = store_rest(*store, 0, why);
-	if (!e && (*store)->lock_file)
+		e = store_lock_byte(*store, LOCK_CHANGE, 1, why);
+	if (!e)
+		e = store_lock_byte(*store, LOCK_WRITER, 1, why);
+	if (!e)
 		e = file_lock_range((*store)->lock_file, EDGES_OF_A_FILE, ALL_EDGES,
 				    FILE_LOCK_WRITE, why);
 	return e ? e : check_layers_unused(*store, why);

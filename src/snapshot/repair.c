@@ -11,6 +11,8 @@
 #include "snapshot/survey.h"
 #include "snapshot/take.h"
 
+#define GENERATION_GAP (UINT64_C(1) << 20)
+
 static enum err no_memory(struct err_why *why)
 {
 	return err_set(why, ERR_NOMEM, "out of memory");
@@ -30,6 +32,8 @@ static enum err restore_copy(const struct survey *s, struct err_why *why)
 	e = store_lock_byte(store, LOCK_CHANGE, 0, why);
 	if (!e)
 		e = store_lock_byte(store, LOCK_WRITER, 0, why);
+	/* higher than any the lost one can have had: whoever remembers that one must notice */
+	s->cat->generation += GENERATION_GAP;
 	if (!e)
 		e = catalogue_replace(s->ns, s->dir, s->cat, &renamed, why);
 	snap_close(store);
@@ -189,14 +193,16 @@ static enum err drop_dead(struct store *store, const struct survey *s, struct ca
 {
 	enum err e = ERR_OK;
 
+	bool newer = s->from_copy && s->has_newer; /* then current is another one already */
+
 	if (!s->dead_nodes && !s->leaf_is_dead)
 		return ERR_OK;
-	if (s->leaf_is_dead && !s->back_to)
+	if (s->leaf_is_dead && !newer && !s->back_to)
 		return err_set(why, ERR_REFUSED,
 			       "%s: nothing can be repaired as long as the missing layers are not "
 			       "back",
 			       store->dir);
-	if (s->leaf_is_dead)
+	if (s->leaf_is_dead && !newer)
 		e = go_back(store, s, cat, why);
 	if (e)
 		return e;

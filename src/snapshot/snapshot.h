@@ -8,8 +8,8 @@
  * A store is a folder. One file in it, the catalogue (docs/FORMATS.md), says everything; it is
  * replaced as a whole (write, sync, rename, sync of the folder), so that each operation here either
  * happened or did not. Layers are plain VHDs, each the differencing child of the one below, and but
- * for the leaves the VM writes to none of them ever changes what it reads as. What the catalogue
- * does not name is garbage, which the next writable open removes.
+ * for the leaves the VM writes to none of them ever changes what it reads as. Files an operation
+ * that died has left behind are removed by the next writable open.
  *
  * A *node* is a snapshot: for each disk the layer that was the leaf when it was taken. *Current* is
  * where the VM is: a writable leaf for each disk, on top of the node it stands on. A layer that no

@@ -88,10 +88,21 @@ void store_end_rest(struct store *store)
 
 /* ---- who uses current ---- */
 
+#define PROBES 4u
+
+/* A claim that lasts is a writer's; one for a moment may be that of a fold looking after leaves. */
 static enum err share_writer(struct store *store, struct err_why *why)
 {
-	if (store->writing ||
-	    (!store->readers && lock_range(store, LOCK_WRITER, FILE_LOCK_READ, NULL)))
+	const struct timespec pause = {.tv_nsec = 1000000};
+	enum err e = store->writing ? ERR_LOCKED : ERR_OK;
+
+	if (!e && !store->readers)
+		e = lock_range(store, LOCK_WRITER, FILE_LOCK_READ, NULL);
+	for (unsigned i = 1; e == ERR_LOCKED && !store->writing && i < PROBES; i++) {
+		nanosleep(&pause, NULL);
+		e = lock_range(store, LOCK_WRITER, FILE_LOCK_READ, NULL);
+	}
+	if (e)
 		return err_set(why, ERR_LOCKED, "%s is running: its disks are being written",
 			       store->dir);
 	return ERR_OK;
@@ -102,7 +113,8 @@ enum err store_claim_writer(struct store *store, struct err_why *why)
 	if (store->writing || store->readers)
 		return err_set(why, ERR_LOCKED, "%s: its current state is open here already",
 			       store->dir);
-	enum err e = store_lock_byte(store, LOCK_WRITER, 0, why);
+	/* somebody may just be asking whether there is a writer */
+	enum err e = store_lock_byte(store, LOCK_WRITER, 1, why);
 	store->writing = !e;
 	return e;
 }
@@ -238,8 +250,11 @@ static enum err finish_fold(struct store *store, struct catalogue **cat, struct 
 		return ERR_OK;
 	enum err e = fold_settle(store, cat, &here);
 	/* Somebody else reads the file: nothing has changed, and others may go on. */
-	if (e == ERR_LOCKED && *cat)
-		return ERR_OK;
+	if (e == ERR_LOCKED && *cat) {
+		cat_free(*cat);
+		*cat = NULL;
+		return cat_clone(store->cat, cat, why);
+	}
 	if (e && why)
 		*why = here;
 	return e;
@@ -312,6 +327,7 @@ enum err store_commit(struct store *store, struct catalogue *cat, struct err_why
 
 void store_end(struct store *store)
 {
+	views_settle(store);
 	if (!store->uncertain && store->cat)
 		collect_garbage(store, store->cat);
 	file_close(store->settled, NULL);

@@ -68,6 +68,8 @@ static enum err look_inside(const struct survey *s, const char *path, struct pro
 	struct vhd_report report;
 	enum err e = vhd_check(path, &opts, progress, &report, why);
 
+	if (e == ERR_LOCKED)
+		return ERR_OK; /* in use, so somebody else looks after it */
 	if (e)
 		return e;
 	enum err result = vhd_report_result(&report);
@@ -105,7 +107,7 @@ static enum err look_at_layer(const struct survey *s, const struct cat_layer *la
 		look_at_file(s, layer, &file, out);
 		look_at_headers(s, layer, &info, out);
 		vhd_info_free(&info);
-		if (full && out->state == LAYER_FINE)
+		if (full && (out->state == LAYER_FINE || out->state == LAYER_TOUCHED))
 			e = look_inside(s, path, progress, out, why);
 	}
 	free(path);

@@ -87,32 +87,33 @@ static enum err image_map(struct disk *disk, uint64_t off_bytes, uint64_t len_by
 			  struct disk_extent *out, struct err_why *why)
 {
 	struct image *image = image_of(disk);
-	struct vhd_layer *leaf = chain_leaf(&image->chain);
 
+	pthread_mutex_lock(&image->lock);
+	struct vhd_layer *leaf = chain_leaf(&image->chain);
 	if (!layer_is_sparse(leaf)) {
 		*out = (struct disk_extent){.start_bytes = off_bytes,
 					    .len_bytes = len_bytes,
 					    .state = EXTENT_DATA,
 					    .path = leaf->path,
 					    .file_off_bytes = off_bytes};
+		pthread_mutex_unlock(&image->lock);
 		return ERR_OK;
 	}
-	pthread_mutex_lock(&image->lock);
 	enum err e = map_locked(image, off_bytes, len_bytes, out, why);
 	pthread_mutex_unlock(&image->lock);
 	return e;
 }
 
+/* Without the lock: it is asked for every request. */
 static void image_info(struct disk *disk, struct disk_info *out)
 {
 	struct image *image = image_of(disk);
-	const struct vhd_layer *leaf = chain_leaf(&image->chain);
 
 	*out = (struct disk_info){
-	    .size_bytes = leaf->size_bytes,
-	    .optimal_bytes = layer_is_sparse(leaf) ? image->owner.block_bytes : VHD_DEFAULT_BLOCK,
+	    .size_bytes = image->size_bytes,
+	    .optimal_bytes = image->optimal_bytes,
 	    .writable = image->writable,
-	    .can_trim = image->writable && layer_is_sparse(leaf),
+	    .can_trim = image->writable && image->sparse,
 	    .poisoned = image->poisoned,
 	};
 }
@@ -197,6 +198,9 @@ static enum err set_up(struct image *image, struct err_why *why)
 	if (!e && layer_is_sparse(top) && image->writable)
 		e = leaf_open(top, &image->leaf, why);
 	image->owner.leaf = image->leaf;
+	image->size_bytes = top->size_bytes;
+	image->sparse = layer_is_sparse(top);
+	image->optimal_bytes = layer_is_sparse(top) ? top->block_bytes : VHD_DEFAULT_BLOCK;
 	/* Last, so that nothing is written to an image that does not open. */
 	if (!e && image->writable)
 		e = recover_layer(top, why);

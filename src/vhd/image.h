@@ -67,6 +67,10 @@ struct image {
 	struct file_ns *ns;
 	bool direct;
 	uint64_t map_budget_bytes;
+	/* what info says, also while the stack changes */
+	uint64_t size_bytes;
+	uint32_t optimal_bytes;
+	_Atomic bool sparse;
 
 	_Atomic bool poisoned;
 	struct err_why poison;

@@ -424,27 +424,24 @@ static bool settle(struct op *op, bool ok)
 	return flush;
 }
 
-static void fail(struct op *op, const struct part *part)
-{
-	struct err_why why = {0};
-
-	set_result(op, part_error(part, &why), &why);
-}
-
 /* All parts are done; on the op's own thread. */
 static void finish(struct op *op)
 {
-	const struct part *failed = NULL;
+	enum err result = ERR_OK;
+	struct err_why why;
 
-	for (unsigned i = 0; i < op->count && !failed; i++) {
-		if (op->part[i].req.result)
-			failed = &op->part[i];
+	/* The text first: once the op is settled its files may go (stack_push). */
+	for (unsigned i = 0; i < op->count && !result; i++) {
+		if (op->part[i].req.result) {
+			why = (struct err_why){0};
+			result = part_error(&op->part[i], &why);
+		}
 	}
-	if (op->image->writable && settle(op, !failed))
+	if (op->image->writable && settle(op, !result))
 		return;
 	struct disk_req *req = op->req;
-	if (failed)
-		fail(op, failed);
+	if (result)
+		set_result(op, result, &why);
 	else
 		req->result = ERR_OK;
 	free_op(op);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "vhd/parking.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "util/bytes.h"
 
@@ -58,6 +60,12 @@ unsigned parking_open_files(void)
 
 /* ---- the ring of open ones ---- */
 
+/* A file that bypasses the page cache is open twice. */
+static unsigned descriptors(const struct layer_parking *own)
+{
+	return own->flags & FILE_OPEN_DIRECT ? 2 : 1;
+}
+
 static void ring_add(struct vhd_layer *layer)
 {
 	struct layer_parking *own = layer->parking;
@@ -71,7 +79,7 @@ static void ring_add(struct vhd_layer *layer)
 		own->prev->parking->next = layer;
 		lot.hand->parking->prev = layer;
 	}
-	lot.open++;
+	lot.open += descriptors(own);
 }
 
 static void ring_remove(struct vhd_layer *layer)
@@ -82,7 +90,7 @@ static void ring_remove(struct vhd_layer *layer)
 		lot.hand = own->next == layer ? NULL : own->next;
 	own->prev->parking->next = own->next;
 	own->next->parking->prev = own->prev;
-	lot.open--;
+	lot.open -= descriptors(own);
 }
 
 static void close_file(struct vhd_layer *layer)
@@ -157,17 +165,53 @@ static void adopt(struct vhd_layer *layer, struct vhd_layer *found)
 	layer_close(found, NULL);
 }
 
+static bool out_of_descriptors(const struct err_why *why)
+{
+	return why->sys_errno == EMFILE || why->sys_errno == ENFILE;
+}
+
+/*
+ * Another process may be in the middle of rewriting the headers - a fold's last step - or the
+ * record of that may just be there: then it is over in a moment. A record that stays is a crash's.
+ */
+static enum err open_settled(const struct layer_parking *own, const char *path,
+			     struct vhd_layer **found, struct err_why *why)
+{
+	const struct timespec pause = {.tv_nsec = 10000000};
+
+	for (unsigned left = 5;; left--) {
+		*why = (struct err_why){0};
+		enum err e = layer_open(own->ns, path, own->flags, FILE_UNLOCKED, found, why);
+		bool again = e == ERR_CORRUPT || (!e && (*found)->intent);
+
+		if (e && out_of_descriptors(why) && lot.limit > MIN_OPEN) {
+			lot.limit /= 2; /* others have more open than we thought */
+			make_room();
+			again = true;
+		}
+		if (!again || !left)
+			return e;
+		if (!e)
+			layer_close(*found, NULL);
+		nanosleep(&pause, NULL);
+	}
+}
+
 static enum err open_file(struct vhd_layer *layer, struct err_why *why)
 {
 	struct layer_parking *own = layer->parking;
+	struct err_why here = {0};
 	struct vhd_layer *found;
 
 	make_room();
-	enum err e = layer_open(own->ns, layer->path, own->flags, FILE_UNLOCKED, &found, why);
-	if (e == ERR_NOENT && why)
-		why->code = ERR_PARENT;
-	if (e)
-		return e == ERR_NOENT ? ERR_PARENT : e;
+	enum err e = open_settled(own, layer->path, &found, &here);
+	if (e == ERR_NOENT)
+		e = here.code = ERR_PARENT;
+	if (e) {
+		if (why)
+			*why = here;
+		return e;
+	}
 	e = compare(own, found, why);
 	if (e) {
 		layer_close(found, NULL);

@@ -128,9 +128,11 @@ static enum err reload_leaf(struct image *image, struct err_why *why)
 /* Lock held, nothing in flight. */
 static enum err settle_leaf(struct image *image, struct err_why *why)
 {
-	enum err e = flush_now(image, why);
+	enum err e = flush_now(image, why); /* poisons by itself where it has to */
 
-	if (!e && image->leaf)
+	if (e)
+		return e;
+	if (image->leaf)
 		e = image_trim_tail(image, why);
 	if (!e && image->leaf)
 		e = reload_leaf(image, why);
@@ -260,6 +262,7 @@ void stack_push(struct disk *disk, struct stack_next *next)
 		image->owner = next->owner;
 	leaf_free(image->leaf);
 	image->leaf = image->owner.leaf = next->leaf;
+	image->sparse = true;
 	pthread_mutex_unlock(&image->lock);
 	layer_close(old, NULL); /* synced when the disk was paused */
 	free(next);
@@ -297,20 +300,35 @@ static enum err mend(struct file_ns *ns, const char *path, struct err_why *why)
 	return e ? e : disk_close(disk, why);
 }
 
-enum err stack_seal(struct file_ns *ns, const char *path, struct err_why *why)
+/* *clean: it was, and is durable now. */
+static enum err sync_if_clean(struct file_ns *ns, const char *path, bool *clean,
+			      struct err_why *why)
 {
 	struct vhd_layer *layer;
 	enum err e = layer_open(ns, path, FILE_OPEN_NOFOLLOW, FILE_LOCK_READ, &layer, why);
 
 	if (e)
 		return err_context(why, "%s", path), e;
-	bool clean = is_clean(layer);
-	if (clean)
+	*clean = is_clean(layer);
+	if (*clean)
 		e = file_sync_all(layer->file, why);
 	enum err closed = layer_close(layer, e ? NULL : why);
-	if (e || closed)
-		return e ? e : closed;
-	return clean ? ERR_OK : mend(ns, path, why);
+	return e ? e : closed;
+}
+
+enum err stack_seal(struct file_ns *ns, const char *path, struct err_why *why)
+{
+	bool clean;
+	enum err e = sync_if_clean(ns, path, &clean, why);
+
+	if (e || clean)
+		return e;
+	e = mend(ns, path, why);
+	if (!e)
+		e = sync_if_clean(ns, path, &clean, why);
+	if (!e && !clean)
+		e = err_set(why, ERR_CORRUPT, "%s cannot be mended by opening it", path);
+	return e;
 }
 
 /* ---- fewer files ---- */

@@ -48,6 +48,7 @@ UNIT_SRC    := $(wildcard tests/unit/*.c tests/prop/*.c)
 CRASH_SRC   := $(wildcard tests/crash/*.c)
 THREADS_SRC := $(wildcard tests/threads/*.c)
 TREE_SRC    := $(wildcard tests/tree/*.c)
+KILL_SRC    := $(wildcard tests/kill/*.c)
 FUZZ_SRC    := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_SRC   := $(wildcard bench/*.c)
 
@@ -55,7 +56,7 @@ obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB := $(BUILD)/libstrata.a
 PROGRAMS := $(BUILD)/vhdtool $(BUILD)/vhdmount $(if $(VMCTL_SRC),$(BUILD)/vmctl)
 
-.PHONY: all deps check check-asan check-tsan check-crash check-layers fuzz bench lint demo \
+.PHONY: all deps check check-asan check-tsan check-crash check-layers fuzz torture bench lint demo \
 	install help clean format tests
 
 all: | deps ## build the programs
@@ -110,23 +111,29 @@ $(BUILD)/tests/tree: $(call obj,$(TREE_SRC) $(TESTLIB_SRC)) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
+$(BUILD)/tests/kill: $(call obj,$(KILL_SRC) $(TESTLIB_SRC)) $(LIB)
+	$(Q)mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
 $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(call obj,$(TESTLIB_SRC)) $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $^ $(PKG_LIBS)
 
 .PHONY: test-programs
-test-programs: $(BUILD)/tests/unit $(BUILD)/tests/crash $(BUILD)/tests/threads $(BUILD)/tests/tree
+test-programs: $(BUILD)/tests/unit $(BUILD)/tests/crash $(BUILD)/tests/threads $(BUILD)/tests/tree \
+	$(BUILD)/tests/kill
 
 check: ## run all tests (under 20 minutes); the last line is the sum
 	$(Q)./.ci/deps check
 	$(Q)$(MAKE) --no-print-directory programs test-programs
-	$(Q)BUILD=$(BUILD) tests/run unit layers threads cli crash-short
+	$(Q)BUILD=$(BUILD) tests/run unit layers threads tree kill cli crash-short
 
 check-asan: ## the tests under AddressSanitizer and UBSan
 	$(Q)./.ci/deps check
 	$(Q)$(MAKE) --no-print-directory VARIANT=asan programs test-programs
-	$(Q)BUILD=build/asan tests/run unit threads cli crash-short
+	$(Q)BUILD=build/asan tests/run unit threads tree kill cli crash-short
 
 check-tsan: ## the tests that use threads, under ThreadSanitizer
 	$(Q)./.ci/deps check
@@ -137,6 +144,11 @@ check-crash: ## power-cut replay and barrier mutation, at least 1,000,000 crash 
 	$(Q)./.ci/deps check
 	$(Q)$(MAKE) --no-print-directory programs test-programs
 	$(Q)BUILD=$(BUILD) tests/run crash-full
+
+torture: ## a tree of snapshots: 120,000 random steps, a long line, half an hour of kills
+	$(Q)./.ci/deps check
+	$(Q)$(MAKE) --no-print-directory programs test-programs
+	$(Q)BUILD=$(BUILD) tests/run tree-long kill-long
 
 check-layers: ## no include points up
 	$(Q)tests/check-layers

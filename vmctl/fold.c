@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cli/out.h"
 #include "cli/progress.h"
 #include "vmctl/background.h"
 #include "vmctl/node.h"
 #include "vmctl/verbs.h"
+
+/* Of the pauses, each twice as long as the one before. */
+#define MOST_WAIT_SECONDS 16u
 
 struct fold_args {
 	struct common common;
@@ -35,18 +39,40 @@ static int read_debt(const struct vm *vm, struct snap_debt *out)
 	return 0;
 }
 
+/* One run, added to *out. */
+static enum err fold_once(struct store *store, const struct snap_fold_opts *opts,
+			  struct snap_fold_result *out, struct err_why *why)
+{
+	struct snap_fold_result result = {0};
+	enum err err = snap_fold(store, opts, &result, why);
+
+	out->folded += result.folded;
+	out->moved_bytes += result.moved_bytes;
+	out->busy = result.busy;
+	out->more = result.more;
+	return err;
+}
+
 static int fold(const struct fold_args *args, const struct vm *vm, struct snap_fold_result *out)
 {
 	struct snap_fold_opts opts = {
 	    .budget_bytes = args->budget.bytes,
 	    .background = args->background,
 	};
+	unsigned wait_seconds = 1;
 	struct cli_progress progress;
 	struct err_why why = {0};
 	enum err err;
 
 	opts.progress = progress_begin(&progress, args->common.progress, "fold");
-	err = snap_fold(vm->store, &opts, out, &why);
+	err = fold_once(vm->store, &opts, out, &why);
+	/* In the background nobody waits for us: what is in use now may be free soon. */
+	while (args->background && (err == ERR_LOCKED || (!err && out->busy)) &&
+	       wait_seconds <= MOST_WAIT_SECONDS && !progress_stopped()) {
+		sleep(wait_seconds);
+		wait_seconds *= 2;
+		err = fold_once(vm->store, &opts, out, &why);
+	}
 	progress_end(&progress);
 	return err ? out_fail(vm->name, &why) : 0;
 }

@@ -50,6 +50,14 @@ holds() {
 	same "$(hash_disk "$(leaf "$1")")" "$(hash_file "$2")" "the content of $1"
 }
 
+# shows NAME FILE: the same as its store shows it, while the files may be changing.
+shows() {
+	rm -rf shown
+	vmctl snapshot export "$1" current shown
+	same "$(hash_disk shown/disk0.vhd)" "$(hash_file "$2")" "the content of $1"
+	rm -r shown
+}
+
 # node NAME SNAPSHOT KEY: of its entry in the list.
 node() {
 	of "[n for n in d if n['name'] == '$2'][0]['$3']" vmctl snapshot list "$1" --json
@@ -64,6 +72,12 @@ names() {
 no_debt() {
 	[ "$(of "d['debt']['layers'] - d['debt']['shared'] + d['debt']['garbage']" \
 		vmctl show "$1" --json)" = 0 ]
+}
+
+# folded NAME: it is so after a fold. After a kill it may have to wait until the kernel is done with
+# the files of the process: wait_until.
+folded() {
+	vmctl fold "$1" >/dev/null && no_debt "$1"
 }
 
 # no_fold NAME: no process folds it; of those that were started in the background too.

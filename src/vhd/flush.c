@@ -17,6 +17,7 @@
 struct flush_run {
 	struct image *image;
 	struct queue *queue;
+	struct file *file;       /* the leaf's, which is the same until the flush is over */
 	struct flush_plan *plan; /* NULL: a fixed disk, only the sync */
 	struct op *waiters;
 	struct file_req sync;
@@ -30,6 +31,7 @@ struct flush_run {
 static void start(struct image *image, struct queue *queue);
 static void submit_sync(struct flush_run *run);
 
+/* Lock held. */
 static struct file *leaf_file(const struct image *image)
 {
 	return chain_leaf(&image->chain)->file;
@@ -107,7 +109,7 @@ static void finish(struct flush_run *run, enum err e)
 static enum err req_failed(struct flush_run *run, const struct file_req *req, const char *what)
 {
 	return err_sys(&run->why, req->sys_errno ? req->sys_errno : EIO, "%s: flush: %s",
-		       leaf_file(run->image)->path, what);
+		       run->file->path, what);
 }
 
 static void write_done(struct file_req *req)
@@ -146,7 +148,7 @@ static void submit_writes(struct flush_run *run)
 		};
 	}
 	struct queue *queue = run->queue;
-	struct file *file = leaf_file(run->image);
+	struct file *file = run->file;
 	for (unsigned i = 0; i < count; i++)
 		file_submit(file, queue, &run->write[i]);
 }
@@ -173,7 +175,7 @@ static void submit_sync(struct flush_run *run)
 	run->image->syncs++;
 	run->sync =
 	    (struct file_req){.op = FILE_SYNC, .event = EV_DATA, .done = sync_done, .owner = run};
-	file_submit(leaf_file(run->image), run->queue, &run->sync);
+	file_submit(run->file, run->queue, &run->sync);
 }
 
 /* Snapshot and memory for the whole run, so that nothing can fail half way for want of it. */
@@ -198,6 +200,7 @@ static enum err prepare(struct image *image, struct flush_run **out, struct err_
 		return e;
 	}
 	run->image = image;
+	run->file = leaf_file(image);
 	*out = run;
 	return ERR_OK;
 }

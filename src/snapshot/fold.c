@@ -132,6 +132,14 @@ static enum err fill_slice(struct store *store, const struct catalogue *cat, str
 	return ERR_OK;
 }
 
+/* A leaf whose VM has started since it was chosen. */
+static bool is_written(struct store *store, const struct catalogue *cat,
+		       const struct fold_pick *pick)
+{
+	return cat_layer(cat, pick->upper)->is_leaf &&
+	       store_check_no_writer(store, NULL) == ERR_LOCKED;
+}
+
 /* What was begun before goes on; else what fold_choose says, if that still holds. */
 static enum err begin_slice(struct store *store, struct slice *slice, bool *stale, bool *busy,
 			    struct err_why *why)
@@ -149,7 +157,9 @@ static enum err begin_slice(struct store *store, struct slice *slice, bool *stal
 	}
 	*stale = !fold_is_valid(cat, &slice->pick);
 	*busy = false;
-	if (!*stale)
+	if (!*stale && is_written(store, cat, &slice->pick))
+		*busy = true;
+	else if (!*stale)
 		e = fill_slice(store, cat, slice, busy, why);
 	if (e || *stale || *busy || begun)
 		cat_free(cat);
@@ -157,6 +167,10 @@ static enum err begin_slice(struct store *store, struct slice *slice, bool *stal
 		e = record_fold(store, cat, &slice->pick, why);
 	if (e)
 		let_go(store, slice);
+	if (e == ERR_LOCKED) { /* another program has the leaf */
+		*busy = true;
+		e = ERR_OK;
+	}
 	store_end(store);
 	return e;
 }
@@ -172,9 +186,9 @@ static bool is_same_fold(const struct catalogue *cat, const struct slice *slice)
 /* All is copied: the target takes over. */
 static enum err settle(struct store *store, struct catalogue **cat, struct err_why *why)
 {
-	enum err e = ERR_OK;
+	enum err e = fold_lock_leaf(store, *cat, why);
 
-	if ((*cat)->fold.down) {
+	if (!e && (*cat)->fold.down) {
 		(*cat)->fold.phase = CAT_FOLD_SETTLE;
 		e = store_commit(store, *cat, why);
 		*cat = NULL;
@@ -196,6 +210,7 @@ static enum err end_slice(struct store *store, const struct slice *slice, uint64
 	*settled = *stuck = false;
 	if (is_same_fold(cat, slice)) {
 		const struct cat_layer *upper = cat_layer(cat, slice->pick.upper);
+		bool commit = true;
 
 		cat->fold.next_off = next_off;
 		if (!leaf_is_same(store, upper)) {
@@ -203,9 +218,10 @@ static enum err end_slice(struct store *store, const struct slice *slice, uint64
 		} else if (next_off >= upper->size_bytes) {
 			e = settle(store, &cat, why);
 			*settled = !e && !cat_layer(cat, slice->pick.lower);
-			*stuck = e == ERR_LOCKED; /* whoever comes next finishes it */
+			*stuck = e == ERR_LOCKED; /* later, or whoever comes next finishes it */
+			commit = false;
 		}
-		if (!e && !*settled && is_same_fold(cat, slice)) {
+		if (!e && commit) {
 			e = store_commit(store, cat, why);
 			cat = NULL;
 		}

@@ -39,6 +39,12 @@ struct fold_pick {
 enum err fold_choose(struct store *store, const struct catalogue *cat, const uint64_t *skipped,
 		     unsigned skips, struct fold_pick *out, struct err_why *why);
 
+/*
+ * When a leaf is folded down: from here to store_end nobody opens it. ERR_LOCKED: somebody has. It
+ * comes before the settling, so that what cannot be finished is not begun.
+ */
+enum err fold_lock_leaf(struct store *store, const struct catalogue *cat, struct err_why *why);
+
 /* Is the pair still one that can be folded? */
 bool fold_is_valid(const struct catalogue *cat, const struct fold_pick *pick);
 

@@ -95,6 +95,14 @@ static enum err lock_leaf(struct store *store, const struct cat_layer *leaf, boo
 	return e;
 }
 
+enum err fold_lock_leaf(struct store *store, const struct catalogue *cat, struct err_why *why)
+{
+	const struct cat_layer *upper = cat_layer(cat, cat->fold.upper);
+	bool same;
+
+	return cat->fold.down && upper->is_leaf ? lock_leaf(store, upper, &same, why) : ERR_OK;
+}
+
 static void move_down(struct catalogue *cat, struct cat_layer *lower, struct cat_layer *upper)
 {
 	exchange_files(lower, upper);

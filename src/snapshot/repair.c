@@ -20,26 +20,6 @@ static enum err no_memory(struct err_why *why)
 
 /* ---- the catalogue from its second copy ---- */
 
-/* Nobody can use a store without a catalogue, but somebody may be about to repair it as well. */
-static enum err restore_copy(const struct survey *s, struct err_why *why)
-{
-	struct store *store;
-	bool renamed;
-	enum err e = store_open_bare(s->ns, s->dir, &store, why);
-
-	if (e)
-		return e;
-	e = store_lock_byte(store, LOCK_CHANGE, 0, why);
-	if (!e)
-		e = store_lock_byte(store, LOCK_WRITER, 0, why);
-	/* higher than any the lost one can have had: whoever remembers that one must notice */
-	s->cat->generation += GENERATION_GAP;
-	if (!e)
-		e = catalogue_replace(s->ns, s->dir, s->cat, &renamed, why);
-	snap_close(store);
-	return e;
-}
-
 /* Leaves the copy does not know become current; what it has as current becomes a node. */
 static enum err add_newer(struct store *store, const struct survey *s, struct catalogue *cat,
 			  struct err_why *why)
@@ -70,13 +50,13 @@ static enum err add_newer(struct store *store, const struct survey *s, struct ca
 				layer->parent = cat->layer[i].number;
 		leaf[d] = layer->number;
 	}
-	if (!e)
+	if (!e && !s->leaf_is_dead)
 		e = take_add_node(cat, cat_node_by_name(cat, "recovered") ? NULL : "recovered",
 				  NULL, &node, why);
 	if (e)
 		return e;
 	memcpy(cat->leaf, leaf, cat->disks * sizeof(*leaf));
-	cat->current = node->number;
+	cat->current = s->leaf_is_dead ? s->back_to : node->number;
 	return ERR_OK;
 }
 
@@ -269,23 +249,20 @@ static enum err act(struct store *store, const struct survey *s, struct err_why 
 }
 
 /* Everybody else is kept out as long as it takes: what is looked at must be what is acted on. */
-static enum err survey_and_act(struct store *store, const struct survey *known,
-			       struct snap_report *out, struct err_why *why)
+static enum err survey_and_act(struct store *store, struct snap_report *out, struct err_why *why)
 {
-	struct survey own = {0};
-	const struct survey *s = known ? known : &own;
-	enum err e = known ? ERR_OK : survey_make(store->ns, store->dir, true, NULL, &own, why);
+	struct survey survey = {0};
+	enum err e = survey_make(store->ns, store->dir, true, NULL, &survey, why);
 
-	if (!e && !survey_report(s, out))
+	if (!e && !survey_report(&survey, out))
 		e = no_memory(why);
 	if (!e && snap_report_result(out))
-		e = act(store, s, why);
-	survey_free(&own);
+		e = act(store, &survey, why);
+	survey_free(&survey);
 	return e;
 }
 
-static enum err repair_open(struct store *store, const struct survey *known,
-			    struct snap_report *out, struct err_why *why)
+static enum err repair_open(struct store *store, struct snap_report *out, struct err_why *why)
 {
 	enum err e = store_rest(store, 0, why);
 
@@ -295,7 +272,7 @@ static enum err repair_open(struct store *store, const struct survey *known,
 	e = store_claim_writer(store, why);
 	pthread_mutex_unlock(&store->lock);
 	if (!e) {
-		e = survey_and_act(store, known, out, why);
+		e = survey_and_act(store, out, why);
 		pthread_mutex_lock(&store->lock);
 		store_unclaim_writer(store);
 		pthread_mutex_unlock(&store->lock);
@@ -306,27 +283,57 @@ static enum err repair_open(struct store *store, const struct survey *known,
 	return e;
 }
 
-/* Without a catalogue: what the second copy says. */
+/*
+ * On the locks alone, as there is no catalogue to be opened: the second copy becomes the catalogue
+ * with all that is to be changed about it, at once.
+ */
+static enum err act_on_copy(struct store *store, const struct survey *s, struct err_why *why)
+{
+	struct catalogue *cat;
+	enum err e = store_lock_byte(store, LOCK_CHANGE, 1, why);
+
+	if (!e)
+		e = store_claim_writer(store, why);
+	if (!e)
+		e = cat_clone(s->cat, &cat, why);
+	if (e)
+		return e;
+	/* higher than any the lost one can have had: whoever remembers that one must notice */
+	cat->generation += GENERATION_GAP;
+	return change(store, s, cat, why);
+}
+
+static enum err repair_from_copy(const struct survey *s, struct err_why *why)
+{
+	struct store *store;
+	enum err e = store_open_bare(s->ns, s->dir, &store, why);
+
+	if (e)
+		return e;
+	e = store_rest(store, 1, why);
+	if (!e)
+		e = act_on_copy(store, s, why);
+	snap_close(store);
+	if (e)
+		return e;
+	e = snap_open(s->ns, s->dir, 0, &store, why);
+	if (!e)
+		e = relink(store, why);
+	snap_close(store);
+	return e;
+}
+
 static enum err repair_copy(struct file_ns *ns, const char *dir, struct snap_report *out,
 			    struct err_why *why)
 {
 	struct survey survey;
-	struct store *store;
 	enum err e = survey_make(ns, dir, true, NULL, &survey, why);
 
 	if (e)
 		return e;
-	if (!survey.from_copy) {
-		e = survey_report(&survey, out) ? ERR_OK : no_memory(why);
-	} else {
-		e = restore_copy(&survey, why);
-		if (!e)
-			e = snap_open(ns, dir, 0, &store, why);
-		if (!e) {
-			e = repair_open(store, &survey, out, why);
-			snap_close(store);
-		}
-	}
+	e = survey_report(&survey, out) ? ERR_OK : no_memory(why);
+	if (!e && survey.from_copy)
+		e = repair_from_copy(&survey, why);
 	survey_free(&survey);
 	return e;
 }
@@ -341,7 +348,7 @@ enum err snap_repair(struct file_ns *ns, const char *dir, struct snap_report *ou
 	*out = (struct snap_report){0};
 	e = snap_open(ns, dir, 0, &store, why);
 	if (!e) {
-		e = repair_open(store, NULL, out, why);
+		e = repair_open(store, out, why);
 		snap_close(store);
 	} else if (e == ERR_CORRUPT || e == ERR_REPAIRABLE) {
 		e = repair_copy(ns, dir, out, why);

@@ -81,9 +81,22 @@ static enum err seal_leaf(struct store *store, struct cat_layer *leaf, bool live
 	return e ? e : layer_note_seal(store, leaf, why);
 }
 
+/* Of what was copied of a leaf nobody knows whether it was written to since; it begins again. */
+static enum err end_leaf_fold(struct store *store, struct catalogue *cat, struct err_why *why)
+{
+	const struct cat_layer *upper = cat->fold.lower ? cat_layer(cat, cat->fold.upper) : NULL;
+
+	if (!upper || !upper->is_leaf)
+		return ERR_OK;
+	if (cat->fold.phase == CAT_FOLD_SETTLE)
+		return err_set(why, ERR_LOCKED, "%s: a layer is just being folded", store->dir);
+	cat_call_off(cat);
+	return ERR_OK;
+}
+
 enum err take_seal(struct store *store, struct catalogue *cat, bool live, struct err_why *why)
 {
-	enum err e = ERR_OK;
+	enum err e = end_leaf_fold(store, cat, why);
 
 	for (unsigned d = 0; d < cat->disks && !e; d++)
 		e = seal_leaf(store, cat_layer(cat, cat->leaf[d]), live, why);

@@ -201,15 +201,13 @@ static enum err open_reading(struct store *store, const struct guid *id,
 
 /*
  * A fold of the leaf's content downwards would miss what is written from now on: it is called off,
- * and its process will notice. *wait: it may be in the middle of copying.
+ * and its process will notice.
  */
-static enum err call_off_fold(struct store *store, struct catalogue *cat, bool *wait,
-			      struct err_why *why)
+static enum err call_off_fold(struct store *store, struct catalogue *cat, struct err_why *why)
 {
-	struct cat_layer *upper = cat->fold.lower ? cat_layer(cat, cat->fold.upper) : NULL;
+	const struct cat_layer *upper = cat->fold.lower ? cat_layer(cat, cat->fold.upper) : NULL;
 
-	*wait = upper && upper->is_leaf;
-	if (!*wait) {
+	if (!upper || !upper->is_leaf) {
 		cat_free(cat);
 		return ERR_OK;
 	}
@@ -219,6 +217,19 @@ static enum err call_off_fold(struct store *store, struct catalogue *cat, bool *
 	}
 	cat_call_off(cat);
 	return store_commit(store, cat, why);
+}
+
+/* Somebody may still be copying to it, also for a fold that was called off before. */
+static bool may_be_copied_to(const struct catalogue *cat)
+{
+	for (unsigned d = 0; d < cat->disks; d++) {
+		const struct cat_layer *below =
+		    cat_layer(cat, cat_layer(cat, cat->leaf[d])->parent);
+
+		if (below && cat_is_debt(below))
+			return true;
+	}
+	return false;
 }
 
 /* From here on nobody else writes to the leaves, and no fold of them begins. */
@@ -233,7 +244,8 @@ static enum err claim(struct store *store, bool *wait, struct err_why *why)
 	if (e) {
 		cat_free(cat);
 	} else {
-		e = call_off_fold(store, cat, wait, why);
+		*wait = may_be_copied_to(cat);
+		e = call_off_fold(store, cat, why);
 		if (e)
 			store_unclaim_writer(store);
 	}

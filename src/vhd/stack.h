@@ -35,7 +35,8 @@ enum err stack_open(const struct layer_facts *files, unsigned count, const struc
 /*
  * Have requests wait from now on, wait for those in flight, make all of it durable, and give back
  * space that was made ahead: the leaf's file is then as it will stay until stack_resume. Requests
- * of the calling thread's own queues must not be in flight. After an error the disk goes on.
+ * of the calling thread's own queues must not be in flight. After an error the disk goes on, but is
+ * poisoned where what is on the storage is not known any more.
  */
 enum err stack_pause(struct disk *disk, struct err_why *why);
 void stack_resume(struct disk *disk);

@@ -143,7 +143,7 @@ check-tsan: ## the tests that use threads, under ThreadSanitizer
 check-crash: ## power-cut replay and barrier mutation, at least 1,000,000 crash states
 	$(Q)./.ci/deps check
 	$(Q)$(MAKE) --no-print-directory programs test-programs
-	$(Q)BUILD=$(BUILD) tests/run crash-full
+	$(Q)BUILD=$(BUILD) tests/run crash-full crash-vm
 
 torture: ## a tree of snapshots: 120,000 random steps, a long line, half an hour of kills
 	$(Q)./.ci/deps check

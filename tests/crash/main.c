@@ -19,6 +19,7 @@
 
 #include "tests/crash/faults.h"
 #include "tests/crash/scenarios.h"
+#include "tests/crash/store_faults.h"
 
 #define DEFAULT_STATES    1000000ull
 #define DEFAULT_SEED      1ull
@@ -38,6 +39,8 @@ struct options {
 	uint64_t seed;
 	unsigned jobs;
 	const char *only;
+	const char *family;  /* only names that begin like this */
+	const char *without; /* no names that begin like this */
 };
 
 /* What one process found out about one scenario. */
@@ -142,11 +145,14 @@ static void run_faults(const struct powercut_scenario *scenario, const struct op
 		       unsigned job, struct tally *tally)
 {
 	unsigned stride = options->states < FAULTS_ALL_FROM ? FAULT_STRIDE : 1;
+	bool store = store_faults_wanted(scenario);
+	unsigned kinds = store ? STORE_FAULT_KINDS : FAULT_KINDS;
 
-	for (unsigned kind = job; kind < FAULT_KINDS; kind += options->jobs) {
+	for (unsigned kind = job; kind < kinds; kind += options->jobs) {
 		struct fault_result result;
 
-		faults_run(scenario, options->seed, kind, stride, &result);
+		(store ? store_faults_run : faults_run)(scenario, options->seed, kind, stride,
+							&result);
 		tally->fault_runs += result.runs;
 		tally->fault_rows++;
 		if (!result.failed)
@@ -182,7 +188,11 @@ static void run_rounds(const struct powercut_scenario *scenario, const struct op
 
 static bool selected(const struct options *options, const struct powercut_scenario *scenario)
 {
-	return !options->only || !strcmp(options->only, scenario->name);
+	const char *family = options->family, *without = options->without;
+
+	return (!options->only || !strcmp(options->only, scenario->name)) &&
+	       (!family || !strncmp(scenario->name, family, strlen(family))) &&
+	       (!without || strncmp(scenario->name, without, strlen(without)) != 0);
 }
 
 /*
@@ -359,7 +369,8 @@ static int list(void)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: crash [--states N] [--scenario NAME] [--seed S] [--jobs N] "
+	fprintf(stderr, "usage: crash [--states N] [--scenario NAME] [--family PREFIX] "
+			"[--without PREFIX] [--seed S] [--jobs N] "
 			"[--list]\n");
 	return EXIT_USAGE;
 }
@@ -386,6 +397,7 @@ int main(int argc, char **argv)
 	static const struct option long_options[] = {
 	    {"states", required_argument, NULL, 'n'}, {"scenario", required_argument, NULL, 'c'},
 	    {"seed", required_argument, NULL, 's'},   {"jobs", required_argument, NULL, 'j'},
+	    {"family", required_argument, NULL, 'f'}, {"without", required_argument, NULL, 'w'},
 	    {"list", no_argument, NULL, 'l'},         {0}};
 	struct options options = {
 	    .states = DEFAULT_STATES, .seed = DEFAULT_SEED, .jobs = DEFAULT_JOBS};
@@ -397,6 +409,10 @@ int main(int argc, char **argv)
 			return list();
 		if (option == 'c' && known(optarg))
 			options.only = optarg;
+		else if (option == 'f')
+			options.family = optarg;
+		else if (option == 'w')
+			options.without = optarg;
 		else if (option == 'n' && parse_number(optarg, 1, UINT32_MAX, &number))
 			options.states = number;
 		else if (option == 's' && parse_number(optarg, 0, UINT64_MAX, &number))

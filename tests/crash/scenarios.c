@@ -3,8 +3,9 @@
 
 #include "util/bytes.h"
 
-static const struct powercut_scenario *const families[] = {crash_data, crash_resize, crash_compact,
-							   crash_chain};
+static const struct powercut_scenario *const families[] = {
+    crash_data,  crash_resize,     crash_compact,   crash_chain,
+    crash_store, crash_store_fold, crash_store_make};
 
 size_t crash_scenario_count(void)
 {

@@ -164,13 +164,22 @@ static unsigned names_before(const struct powercut *powercut, size_t at)
 	return before;
 }
 
+static uint64_t mark_before(const struct powercut *powercut, size_t at)
+{
+	while (at-- > powercut->start)
+		if (powercut->event[at].kind == MEM_MARK)
+			return powercut->event[at].off_bytes;
+	return 0;
+}
+
 void powercut_describe(const struct powercut *powercut, size_t idx, struct powercut_barrier *out)
 {
 	size_t at = powercut->barrier[idx];
 	const struct mem_event *barrier = &powercut->event[at];
 
 	*out = (struct powercut_barrier){.names = barrier->kind == MEM_SYNC_DIR,
-					 .path = barrier->path};
+					 .path = barrier->path,
+					 .mark = mark_before(powercut, at)};
 	if (out->names) {
 		out->before = names_before(powercut, at);
 		return;

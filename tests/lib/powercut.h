@@ -56,7 +56,8 @@ struct powercut_barrier {
 	 */
 	unsigned before;
 	unsigned after;
-	bool again; /* the next barrier of the same scope comes with nothing between */
+	bool again;    /* the next barrier of the same scope comes with nothing between */
+	uint64_t mark; /* the last one before it */
 };
 
 /*

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/lib/names_ns.h"
+
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "util/bytes.h"
+
+#define PIECE (64u << 10)
+
+struct names_ns {
+	struct file_ns base;
+	struct file_ns *below;
+	struct names_rule rule;
+	uint64_t matches;
+	bool fired;
+	bool times;
+	void (*renaming)(void *arg, const char *from, const char *to);
+	void *arg;
+};
+
+static struct names_ns *ns_of(struct file_ns *base)
+{
+	return container_of(base, struct names_ns, base);
+}
+
+/* Count a call, and say whether it is to fail. */
+static enum err pass(struct names_ns *ns, enum name_call call, const char *path,
+		     struct err_why *why)
+{
+	const struct names_rule *rule = &ns->rule;
+
+	if (!(rule->calls & (unsigned)call))
+		return ERR_OK;
+	ns->matches++;
+	if (ns->matches < rule->nth || (ns->matches > rule->nth && !rule->sticky))
+		return ERR_OK;
+	ns->fired = true;
+	return err_sys(why, rule->sys_errno, "%s", path);
+}
+
+static enum err names_open(struct file_ns *base, const char *path, unsigned flags,
+			   struct file **out, struct err_why *why)
+{
+	enum name_call call = flags & FILE_OPEN_CREATE ? NAME_CREATE : NAME_OPEN;
+	enum err e = pass(ns_of(base), call, path, why);
+
+	return e ? e : file_ns_open(ns_of(base)->below, path, flags, out, why);
+}
+
+static enum err names_unlink(struct file_ns *base, const char *path, struct err_why *why)
+{
+	enum err e = pass(ns_of(base), NAME_UNLINK, path, why);
+
+	return e ? e : file_ns_unlink(ns_of(base)->below, path, why);
+}
+
+static enum err names_rename(struct file_ns *base, const char *from, const char *to,
+			     struct err_why *why)
+{
+	const struct names_ns *ns = ns_of(base);
+	enum err e = pass(ns_of(base), NAME_RENAME, from, why);
+
+	if (!e && ns->renaming)
+		ns->renaming(ns->arg, from, to);
+	return e ? e : file_ns_rename(ns_of(base)->below, from, to, why);
+}
+
+static enum err names_sync_dir(struct file_ns *base, const char *path, struct err_why *why)
+{
+	enum err e = pass(ns_of(base), NAME_SYNC_DIR, path, why);
+
+	return e ? e : file_ns_sync_dir(ns_of(base)->below, path, why);
+}
+
+static enum err names_list(struct file_ns *base, const char *dir,
+			   bool (*each)(void *arg, const char *name), void *arg,
+			   struct err_why *why)
+{
+	enum err e = pass(ns_of(base), NAME_LIST, dir, why);
+
+	return e ? e : file_ns_list(ns_of(base)->below, dir, each, arg, why);
+}
+
+static enum err hash_piece(struct file *file, uint64_t off, uint64_t len, uint64_t *hash,
+			   struct err_why *why)
+{
+	static uint8_t buf[PIECE];
+	enum err e = file_read(file, EV_DATA, buf, off, len, why);
+
+	if (!e && !bytes_are_zero(buf, len))
+		*hash = XXH64(buf, (size_t)len, *hash ^ off);
+	return e;
+}
+
+static enum err hash_content(struct file *file, uint64_t size_bytes, uint64_t *hash,
+			     struct err_why *why)
+{
+	enum err e = ERR_OK;
+
+	*hash = size_bytes;
+	for (uint64_t off = 0, end; off < size_bytes && !e; off = end) {
+		bool is_data = true;
+
+		end = UINT64_MAX;
+		if (file->ops->map_data)
+			e = file->ops->map_data(file, off, &is_data, &end, why);
+		end = min_u64(end, size_bytes);
+		if (!e && is_data) {
+			end = min_u64(end, round_down(off, PIECE) + PIECE);
+			e = hash_piece(file, off, end - off, hash, why);
+		}
+	}
+	return e;
+}
+
+static enum err tell_time(struct file_ns *ns, const char *path, struct file_info *out,
+			  struct err_why *why)
+{
+	struct file *file;
+	uint64_t hash;
+	enum err e = file_ns_open(ns, path, FILE_OPEN_NOFOLLOW, &file, why);
+
+	if (e)
+		return e;
+	e = hash_content(file, out->size_bytes, &hash, why);
+	file_close(file, NULL);
+	out->mtime_ns = (int64_t)(hash >> 1 | 1);
+	return e;
+}
+
+static enum err names_info(struct file_ns *base, const char *path, struct file_info *out,
+			   struct err_why *why)
+{
+	enum err e = pass(ns_of(base), NAME_INFO, path, why);
+
+	if (!e)
+		e = file_ns_info(ns_of(base)->below, path, out, why);
+	if (!e && !out->usage_bytes)
+		out->usage_bytes = out->size_bytes;
+	if (!e && ns_of(base)->times)
+		e = tell_time(ns_of(base)->below, path, out, why);
+	return e;
+}
+
+static const struct file_ns_ops names_ops = {
+    .open = names_open,
+    .unlink = names_unlink,
+    .rename = names_rename,
+    .sync_dir = names_sync_dir,
+    .list = names_list,
+    .info = names_info,
+};
+
+struct names_ns *names_ns_new(struct file_ns *below)
+{
+	struct names_ns *ns = calloc(1, sizeof(*ns));
+
+	if (!ns)
+		abort();
+	ns->base.ops = &names_ops;
+	ns->below = below;
+	return ns;
+}
+
+void names_ns_free(struct names_ns *ns)
+{
+	free(ns);
+}
+
+struct file_ns *names_ns_base(struct names_ns *ns)
+{
+	return &ns->base;
+}
+
+void names_ns_tell_times(struct names_ns *ns)
+{
+	ns->times = true;
+}
+
+void names_ns_watch(struct names_ns *ns,
+		    void (*renaming)(void *arg, const char *from, const char *to), void *arg)
+{
+	ns->renaming = renaming;
+	ns->arg = arg;
+}
+
+void names_ns_set(struct names_ns *ns, const struct names_rule *rule)
+{
+	ns->rule = rule ? *rule : (struct names_rule){0};
+	ns->matches = 0;
+	ns->fired = false;
+}
+
+bool names_ns_fired(const struct names_ns *ns)
+{
+	return ns->fired;
+}

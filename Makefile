@@ -56,7 +56,7 @@ obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB := $(BUILD)/libstrata.a
 PROGRAMS := $(BUILD)/vhdtool $(BUILD)/vhdmount $(if $(VMCTL_SRC),$(BUILD)/vmctl)
 
-.PHONY: all deps check check-asan check-tsan check-crash check-layers fuzz torture bench lint demo \
+.PHONY: all deps check check-asan check-tsan check-crash check-crash-vm check-layers fuzz torture bench lint demo \
 	install help clean format tests
 
 all: | deps ## build the programs
@@ -143,7 +143,12 @@ check-tsan: ## the tests that use threads, under ThreadSanitizer
 check-crash: ## power-cut replay and barrier mutation, at least 1,000,000 crash states
 	$(Q)./.ci/deps check
 	$(Q)$(MAKE) --no-print-directory programs test-programs
-	$(Q)BUILD=$(BUILD) tests/run crash-full crash-vm
+	$(Q)BUILD=$(BUILD) tests/run crash-full
+
+check-crash-vm: ## the same over a VM's store (takes hours; not all of its scenarios are settled yet)
+	$(Q)./.ci/deps check
+	$(Q)$(MAKE) --no-print-directory programs test-programs
+	$(Q)BUILD=$(BUILD) tests/run crash-vm
 
 torture: ## a tree of snapshots: 120,000 random steps, a long line, half an hour of kills
 	$(Q)./.ci/deps check

@@ -6,6 +6,7 @@
  */
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "snapshot/make.h"
 
@@ -65,11 +66,12 @@ static enum err claim(struct file_ns *ns, const char *dir, struct store **store,
 	return e ? e : check_layers_unused(*store, why);
 }
 
-static bool is_layer(void *arg, const char *name)
+static bool is_trace(void *arg, const char *name)
 {
 	uint64_t file;
 
-	*(bool *)arg |= store_parse_file_name(name, &file);
+	*(bool *)arg |= store_parse_file_name(name, &file) || !strcmp(name, CATALOGUE_NEW) ||
+			!strcmp(name, STORE_LOCK);
 	return true;
 }
 
@@ -79,7 +81,7 @@ static bool is_vm(struct file_ns *ns, const char *dir)
 	bool found = make_is_store(ns, dir);
 
 	if (!found)
-		file_ns_list(ns, dir, is_layer, &found, NULL);
+		file_ns_list(ns, dir, is_trace, &found, NULL);
 	return found;
 }
 

@@ -288,7 +288,7 @@ static enum err check_links(struct file_ns *ns, const char *dir, struct err_why 
 		char *path = store_layer_path(dir, &cat->layer[i]);
 		char *below = parent ? store_layer_path(dir, parent) : NULL;
 
-		if (cat->layer[i].flags)
+		if (cat->layer[i].flags & CAT_RELINK)
 			e = err_set(why, ERR_CORRUPT, "%s is still to be relinked", path);
 		else if (parent)
 			e = check_link(ns, path, below, why);

@@ -145,7 +145,7 @@ check-crash: ## power-cut replay and barrier mutation, at least 1,000,000 crash 
 	$(Q)$(MAKE) --no-print-directory programs test-programs
 	$(Q)BUILD=$(BUILD) tests/run crash-full
 
-check-crash-vm: ## the same over a VM's store (takes hours; not all of its scenarios are settled yet)
+check-crash-vm: ## the same over a VM's store
 	$(Q)./.ci/deps check
 	$(Q)$(MAKE) --no-print-directory programs test-programs
 	$(Q)BUILD=$(BUILD) tests/run crash-vm

@@ -284,13 +284,25 @@ static bool look(struct verify *v)
 	return ok;
 }
 
+/* What a killed process had locked is busy for a moment. */
+static enum err fold_to_end(struct verify *v, struct snap_fold_result *result, struct err_why *why)
+{
+	unsigned tries = 0;
+	enum err e;
+
+	do
+		e = snap_fold(v->actor.store, NULL, result, why);
+	while (actor_waits(v->log, !e && result->busy ? ERR_LOCKED : e, &tries));
+	return e;
+}
+
 static bool fold_all(struct verify *v)
 {
 	struct snap_fold_result result;
 	struct err_why why = {0};
 	struct snap_tree tree;
 
-	if (snap_fold(v->actor.store, NULL, &result, &why))
+	if (fold_to_end(v, &result, &why))
 		return log_fail(v->log, "fold to the end: %s", why.text);
 	if (result.more || result.busy)
 		return log_fail(v->log, "a fold to the end left something: %u layers are busy",

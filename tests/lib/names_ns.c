@@ -39,13 +39,133 @@ static enum err pass(struct names_ns *ns, enum name_call call, const char *path,
 	return err_sys(why, rule->sys_errno, "%s", path);
 }
 
+/* ---- times ---- */
+
+static enum err hash_piece(struct file *file, uint64_t off, uint64_t len, uint64_t *hash,
+			   struct err_why *why)
+{
+	static uint8_t buf[PIECE];
+	enum err e = file_read(file, EV_DATA, buf, off, len, why);
+
+	if (!e && !bytes_are_zero(buf, len))
+		*hash = XXH64(buf, (size_t)len, *hash ^ off);
+	return e;
+}
+
+static enum err hash_content(struct file *file, uint64_t size_bytes, uint64_t *hash,
+			     struct err_why *why)
+{
+	enum err e = ERR_OK;
+
+	*hash = size_bytes;
+	for (uint64_t off = 0, end; off < size_bytes && !e; off = end) {
+		bool is_data = true;
+
+		end = UINT64_MAX;
+		if (file->ops->map_data)
+			e = file->ops->map_data(file, off, &is_data, &end, why);
+		end = min_u64(end, size_bytes);
+		if (!e && is_data) {
+			end = min_u64(end, round_down(off, PIECE) + PIECE);
+			e = hash_piece(file, off, end - off, hash, why);
+		}
+	}
+	return e;
+}
+
+/* An open file that tells when it was changed; all else is passed on. */
+struct timed_file {
+	struct file base;
+	struct file *below;
+};
+
+static struct file *below(struct file *file)
+{
+	return container_of(file, struct timed_file, base)->below;
+}
+
+static enum err timed_run(struct file *file, struct file_req *req)
+{
+	req->file = below(file);
+	return req->file->ops->run(req->file, req);
+}
+
+static void timed_submit(struct file *file, struct queue *queue, struct file_req *req)
+{
+	file_submit(below(file), queue, req);
+}
+
+static enum err timed_info(struct file *file, struct file_info *out, struct err_why *why)
+{
+	uint64_t hash;
+	enum err e = file_get_info(below(file), out, why);
+
+	if (!e)
+		e = hash_content(below(file), out->size_bytes, &hash, why);
+	if (!e)
+		out->mtime_ns = (int64_t)(hash >> 1 | 1);
+	return e;
+}
+
+static enum err timed_lock(struct file *file, int mode, struct err_why *why)
+{
+	return file_lock(below(file), (enum file_lock)mode, why);
+}
+
+static enum err timed_map_data(struct file *file, uint64_t off_bytes, bool *is_data,
+			       uint64_t *end_bytes, struct err_why *why)
+{
+	const struct file_ops *ops = below(file)->ops;
+
+	if (ops->map_data)
+		return ops->map_data(below(file), off_bytes, is_data, end_bytes, why);
+	*is_data = true;
+	*end_bytes = UINT64_MAX;
+	return ERR_OK;
+}
+
+static enum err timed_close(struct file *file, struct err_why *why)
+{
+	enum err e = file_close(below(file), why);
+
+	free(container_of(file, struct timed_file, base));
+	return e;
+}
+
+static const struct file_ops timed_ops = {
+    .name = "timed",
+    .run = timed_run,
+    .submit = timed_submit,
+    .info = timed_info,
+    .lock = timed_lock,
+    .map_data = timed_map_data,
+    .close = timed_close,
+};
+
+static struct file *with_time(struct file *file)
+{
+	struct timed_file *timed = malloc(sizeof(*timed));
+
+	if (!timed)
+		abort();
+	*timed =
+	    (struct timed_file){.base = {.ops = &timed_ops, .path = file->path}, .below = file};
+	return &timed->base;
+}
+
+/* ---- names ---- */
+
 static enum err names_open(struct file_ns *base, const char *path, unsigned flags,
 			   struct file **out, struct err_why *why)
 {
 	enum name_call call = flags & FILE_OPEN_CREATE ? NAME_CREATE : NAME_OPEN;
 	enum err e = pass(ns_of(base), call, path, why);
 
-	return e ? e : file_ns_open(ns_of(base)->below, path, flags, out, why);
+	if (!e)
+		e = file_ns_open(ns_of(base)->below, path, flags, out, why);
+	if (!e && ns_of(base)->times)
+		*out = with_time(*out);
+	return e;
 }
 
 static enum err names_unlink(struct file_ns *base, const char *path, struct err_why *why)
@@ -82,64 +202,22 @@ static enum err names_list(struct file_ns *base, const char *dir,
 	return e ? e : file_ns_list(ns_of(base)->below, dir, each, arg, why);
 }
 
-static enum err hash_piece(struct file *file, uint64_t off, uint64_t len, uint64_t *hash,
-			   struct err_why *why)
-{
-	static uint8_t buf[PIECE];
-	enum err e = file_read(file, EV_DATA, buf, off, len, why);
-
-	if (!e && !bytes_are_zero(buf, len))
-		*hash = XXH64(buf, (size_t)len, *hash ^ off);
-	return e;
-}
-
-static enum err hash_content(struct file *file, uint64_t size_bytes, uint64_t *hash,
-			     struct err_why *why)
-{
-	enum err e = ERR_OK;
-
-	*hash = size_bytes;
-	for (uint64_t off = 0, end; off < size_bytes && !e; off = end) {
-		bool is_data = true;
-
-		end = UINT64_MAX;
-		if (file->ops->map_data)
-			e = file->ops->map_data(file, off, &is_data, &end, why);
-		end = min_u64(end, size_bytes);
-		if (!e && is_data) {
-			end = min_u64(end, round_down(off, PIECE) + PIECE);
-			e = hash_piece(file, off, end - off, hash, why);
-		}
-	}
-	return e;
-}
-
-static enum err tell_time(struct file_ns *ns, const char *path, struct file_info *out,
-			  struct err_why *why)
-{
-	struct file *file;
-	uint64_t hash;
-	enum err e = file_ns_open(ns, path, FILE_OPEN_NOFOLLOW, &file, why);
-
-	if (e)
-		return e;
-	e = hash_content(file, out->size_bytes, &hash, why);
-	file_close(file, NULL);
-	out->mtime_ns = (int64_t)(hash >> 1 | 1);
-	return e;
-}
-
 static enum err names_info(struct file_ns *base, const char *path, struct file_info *out,
 			   struct err_why *why)
 {
+	struct file *file;
 	enum err e = pass(ns_of(base), NAME_INFO, path, why);
 
 	if (!e)
-		e = file_ns_info(ns_of(base)->below, path, out, why);
+		e = file_ns_open(ns_of(base)->below, path, FILE_OPEN_NOFOLLOW, &file, why);
+	if (e)
+		return e;
+	if (ns_of(base)->times)
+		file = with_time(file);
+	e = file_get_info(file, out, why);
+	file_close(file, NULL);
 	if (!e && !out->usage_bytes)
 		out->usage_bytes = out->size_bytes;
-	if (!e && ns_of(base)->times)
-		e = tell_time(ns_of(base)->below, path, out, why);
 	return e;
 }
 

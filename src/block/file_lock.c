@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <string.h>
 #include <time.h>
 
@@ -137,6 +138,19 @@ static enum err try_lock(int fd, const char *path, enum file_lock held, enum fil
 }
 
 /*
+ * Of rings that are gone the kernel takes down the rest when it gets round to it, which can be
+ * seconds later, and until then their files stay open. A ring that comes and goes makes it do so
+ * now. When none is to be had there is nothing lost but time.
+ */
+static void hurry_dead_rings(void)
+{
+	struct io_uring ring;
+
+	if (!io_uring_queue_init(2, &ring, 0))
+		io_uring_queue_exit(&ring);
+}
+
+/*
  * A process that was killed gives its locks back only when the kernel has finished with its
  * io_uring, a moment after it is gone: whoever opens the image next should not have to know.
  */
@@ -147,6 +161,7 @@ enum err posix_lock(int fd, const char *path, enum file_lock held, enum file_loc
 	enum err err = try_lock(fd, path, held, wanted, why);
 
 	for (unsigned i = 0; err == ERR_LOCKED && i < RETRIES; i++) {
+		hurry_dead_rings();
 		nanosleep(&pause, NULL);
 		err = try_lock(fd, path, held, wanted, why);
 	}

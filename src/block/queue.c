@@ -14,15 +14,17 @@
 #include "block/file.h"
 #include "block/fixed_files.h"
 #include "block/iov.h"
+#include "block/queue_watch.h"
 #include "util/bytes.h"
 
 /*
  * A file request is in one of four places: the backlog (the ring is full), the ring, the finished
  * list (queue_complete), or its owner's hands. At most `depth` are in the ring and the ring has one
- * more entry than that, for the poll that wakes the queue: so there is always a free entry, and the
- * completion ring, twice as large, cannot overflow.
+ * more entry than that, for the poll that wakes the queue, and some for watches: so the completion
+ * ring, twice as large, does not overflow in any use we make of it.
  */
-#define MAX_DEPTH 4096
+#define SPARE_ENTRIES 8
+#define MAX_DEPTH     4096
 /* The kernel moves a little less than 2 GiB at once; this keeps the rest aligned. */
 #define MAX_TRANSFER (1u << 30)
 
@@ -46,6 +48,7 @@ struct queue {
 	struct req_list backlog;
 	struct req_list finished;
 	struct work_list work; /* posted by this thread, or taken over from `posted` */
+	struct watch_list watches;
 	pthread_t owner;
 
 	int wake_fd; /* eventfd, polled by the ring: written when `posted` stops being empty */
@@ -153,6 +156,26 @@ static void woken(struct queue *queue)
 		work_list_add(&queue->work, work_list_take(&queue->posted));
 	pthread_mutex_unlock(&queue->lock);
 	watch_wake_fd(queue);
+}
+
+static void arm(struct queue *queue, struct watch *watch)
+{
+	watch_prep(watch, get_sqe(queue));
+}
+
+/* Returns how many `work` ran. */
+static unsigned watched(struct queue *queue, struct watch *watch)
+{
+	struct queue_work *work = watch->work;
+
+	watch->armed = false;
+	if (work)
+		work->run(work);
+	if (watch->work)
+		arm(queue, watch);
+	else
+		watch_free(&queue->watches, watch);
+	return work ? 1 : 0;
 }
 
 static void prep_transfer(struct io_uring_sqe *sqe, const struct file_req *req, int fd)
@@ -337,7 +360,9 @@ static unsigned run_completions(struct queue *queue)
 		io_uring_cqe_seen(&queue->ring, cqe);
 		if (data == queue)
 			woken(queue);
-		else
+		else if (watch_of(data))
+			ran += watched(queue, watch_of(data));
+		else if (data) /* NULL: a watch was cancelled */
 			ran += completed(queue, data, res);
 	}
 	return ran;
@@ -381,7 +406,7 @@ static bool is_idle(struct queue *queue)
 {
 	bool posted;
 
-	if (queue->pending || queue->held || queue->work.head)
+	if (queue->pending || queue->held || queue->work.head || queue->watches.count)
 		return false;
 	pthread_mutex_lock(&queue->lock);
 	posted = queue->posted.head != NULL;
@@ -398,7 +423,7 @@ static int open_ring(struct queue *queue)
 	int rc = -EINVAL;
 
 	for (unsigned i = 0; i < ARRAY_LEN(flags) && rc == -EINVAL; i++)
-		rc = io_uring_queue_init(queue->depth + 1, &queue->ring, flags[i]);
+		rc = io_uring_queue_init(queue->depth + SPARE_ENTRIES, &queue->ring, flags[i]);
 	return rc;
 }
 
@@ -451,6 +476,7 @@ void queue_destroy(struct queue *queue)
 		return;
 	fixed_table_close(&queue->files);
 	io_uring_queue_exit(&queue->ring);
+	watch_free_all(&queue->watches);
 	close(queue->wake_fd);
 	pthread_mutex_destroy(&queue->lock);
 	free(queue);
@@ -509,6 +535,29 @@ void queue_post(struct queue *queue, struct queue_work *work)
 	if (was_empty)
 		wake(queue);
 	pthread_mutex_unlock(&queue->lock);
+}
+
+enum err queue_watch(struct queue *queue, int fd, struct queue_work *work, struct err_why *why)
+{
+	struct watch *watch;
+	enum err err = watch_add(&queue->watches, fd, work, &watch, why);
+
+	if (err == ERR_OK)
+		arm(queue, watch);
+	return err;
+}
+
+void queue_unwatch(struct queue *queue, struct queue_work *work)
+{
+	struct watch *watch = watch_find(&queue->watches, work);
+
+	if (!watch)
+		return;
+	watch_end(&queue->watches, watch);
+	if (!watch->armed)
+		return; /* we are inside its work */
+	watch_prep_cancel(watch, get_sqe(queue));
+	enter(queue, 0); /* so that the kernel lets go of the descriptor */
 }
 
 void queue_hold(struct queue *queue)

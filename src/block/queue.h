@@ -39,11 +39,11 @@ void queue_flush(struct queue *queue);
 /* Run completions that are there; returns how many ran. Never blocks. */
 unsigned queue_poll(struct queue *queue);
 /*
- * Wait until at least one completion or posted work ran. Returns how many ran; 0, at once, only
- * when nothing is pending, held or posted.
+ * Wait until at least one completion, posted work or work of a watch ran. Returns how many ran; 0,
+ * at once, only when nothing is pending, held, posted or watched.
  */
 unsigned queue_wait(struct queue *queue);
-/* Requests submitted whose `done` has not run yet (posted work is not counted). */
+/* Requests submitted whose `done` has not run yet (posted work and watches are not counted). */
 unsigned queue_pending(const struct queue *queue);
 /*
  * Readable when queue_poll has something to do: for event loops. Sleep on it only after
@@ -56,6 +56,17 @@ int queue_fd(const struct queue *queue);
  * the queue's own thread it costs neither a lock nor a system call.
  */
 void queue_post(struct queue *queue, struct queue_work *work);
+
+/*
+ * Run `work` on the queue's thread whenever `fd` is readable, so that one sleep serves both: what
+ * the descriptor announces, and completions. It runs again until there is nothing left to read. Any
+ * wait on this queue may run it, one inside a disk as well: so let it do little more than read
+ * the descriptor and make a note. The descriptor and `work` stay the caller's and must live until
+ * queue_unwatch, after which `work` is not run any more. The queue's thread only.
+ */
+enum err queue_watch(struct queue *queue, int fd, struct queue_work *work, struct err_why *why);
+/* From anywhere on the queue's thread, `work` itself too. */
+void queue_unwatch(struct queue *queue, struct queue_work *work);
 
 /*
  * Count, and stop counting, something queue_wait should sleep for although the queue does not know

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "block/file.h"
@@ -428,4 +429,138 @@ Test(block_queue, may_be_waited_on_from_a_completion)
 	}
 	while (done_count < 4)
 		queue_wait(queue);
+}
+
+/* ---- watching ---- */
+
+struct bell {
+	struct queue_work work;
+	int fd;
+	unsigned rings;
+	uint64_t heard;
+	unsigned enough; /* unwatch from inside after so many; 0: never */
+	bool lazy;       /* does not read */
+};
+
+static void ring(const struct bell *bell)
+{
+	cr_assert_eq(eventfd_write(bell->fd, 1), 0);
+}
+
+static void on_ring(struct queue_work *work)
+{
+	struct bell *bell = container_of(work, struct bell, work);
+	uint64_t count = 0;
+
+	if (!bell->lazy && read(bell->fd, &count, sizeof(count)) < 0)
+		cr_assert_fail("rang without a reason");
+	bell->heard += count;
+	if (++bell->rings == bell->enough)
+		queue_unwatch(queue, work);
+}
+
+static struct bell bell_new(void)
+{
+	return (struct bell){.work.run = on_ring, .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+}
+
+static void watch(struct bell *bell)
+{
+	cr_assert_eq(queue_watch(queue, bell->fd, &bell->work, NULL), ERR_OK);
+}
+
+static void *ring_often(void *arg)
+{
+	for (unsigned i = 0; i < 5000; i++)
+		ring(arg);
+	return NULL;
+}
+
+Test(block_queue, wakes_when_a_watched_descriptor_is_readable)
+{
+	struct bell bell = bell_new();
+	pthread_t thread;
+
+	watch(&bell);
+	cr_assert_eq(queue_pending(queue), 0);
+	cr_assert_eq(queue_poll(queue), 0);
+	pthread_create(&thread, NULL, ring_often, &bell);
+	while (bell.heard < 5000)
+		cr_assert_gt(queue_wait(queue), 0);
+	pthread_join(thread, NULL);
+	cr_assert_eq(bell.heard, 5000);
+	cr_assert_eq(queue_poll(queue), 0);
+	queue_unwatch(queue, &bell.work);
+	cr_assert_eq(queue_wait(queue), 0, "nothing is watched any more");
+	close(bell.fd);
+}
+
+Test(block_queue, a_watch_rings_until_all_is_read)
+{
+	struct bell bell = bell_new();
+
+	bell.lazy = true;
+	ring(&bell);
+	watch(&bell);
+	while (bell.rings < 3)
+		cr_assert_gt(queue_wait(queue), 0);
+	queue_unwatch(queue, &bell.work);
+	close(bell.fd);
+}
+
+Test(block_queue, what_is_no_longer_watched_does_not_ring)
+{
+	struct bell bell[3] = {bell_new(), bell_new(), bell_new()};
+
+	for (unsigned i = 0; i < 3; i++)
+		watch(&bell[i]);
+	queue_poll(queue);
+	queue_unwatch(queue, &bell[1].work);
+	queue_unwatch(queue, &bell[1].work);
+	ring(&bell[1]);
+	ring(&bell[2]);
+	while (!bell[2].rings)
+		queue_wait(queue);
+	cr_assert_eq(bell[1].rings, 0);
+	cr_assert_eq(bell[0].rings, 0);
+
+	watch(&bell[1]); /* it may be watched again */
+	while (!bell[1].rings)
+		queue_wait(queue);
+	cr_assert_eq(bell[1].heard, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		queue_unwatch(queue, &bell[i].work);
+		close(bell[i].fd);
+	}
+}
+
+Test(block_queue, a_watch_may_end_itself)
+{
+	struct bell bell = bell_new();
+
+	bell.enough = 2;
+	watch(&bell);
+	for (unsigned i = 0; i < 2; i++) {
+		ring(&bell);
+		cr_assert_gt(queue_wait(queue), 0);
+	}
+	ring(&bell);
+	cr_assert_eq(queue_wait(queue), 0);
+	cr_assert_eq(bell.rings, 2);
+	close(bell.fd);
+}
+
+Test(block_queue, one_sleep_serves_watches_and_completions)
+{
+	struct bell bell = bell_new();
+	struct iovec iov = {(char[]){'w'}, 1};
+	struct file_req req;
+
+	watch(&bell);
+	submit(&req, FILE_WRITE, 0, 1, &iov, 1);
+	ring(&bell);
+	while (!bell.rings || !done_count)
+		cr_assert_gt(queue_wait(queue), 0);
+	cr_assert_eq(queue_pending(queue), 0);
+	close(bell.fd); /* the queue may be destroyed with a watch that nobody ended */
 }

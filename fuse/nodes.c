@@ -143,3 +143,10 @@ unsigned nodes_disk_count(const struct nodes *nodes, const struct numbered *item
 {
 	return item->node ? item->node->disk_count : nodes->tree.disk_count;
 }
+
+bool nodes_has_disk(const struct nodes *nodes, const struct numbered *item, unsigned slot)
+{
+	const struct snap_disk *disk = item->node ? item->node->disk : nodes->tree.current;
+
+	return slot < nodes_disk_count(nodes, item) && disk[slot].path;
+}

@@ -49,5 +49,7 @@ const struct numbered *nodes_find(const struct nodes *nodes, const char *text);
 
 const char *nodes_name(const struct numbered *item);
 unsigned nodes_disk_count(const struct nodes *nodes, const struct numbered *item);
+/* Whether there is a disk in that slot, below the count. */
+bool nodes_has_disk(const struct nodes *nodes, const struct numbered *item, unsigned slot);
 
 #endif

@@ -148,7 +148,8 @@ enum err views_disk(struct views *views, struct view *view, unsigned disk_idx, s
 	pthread_mutex_lock(&view->lock);
 	if (!view->snap)
 		err = open_snap(views, view, why);
-	if (!err && !(view->snap && disk_idx < view->snap->disk_count))
+	if (!err &&
+	    !(view->snap && disk_idx < view->snap->disk_count && view->snap->disk[disk_idx]))
 		err = err_set(why, ERR_NOENT, "there is no disk %u", disk_idx);
 	if (!err && !view->disk[disk_idx].tree.count)
 		err = open_disk(view, disk_idx, why);

@@ -117,7 +117,7 @@ static bool stat_dir(struct vm *vm, struct place at, struct vm_dir *out)
 		out->subdirs = vm->nodes.count;
 		return true;
 	}
-	if (!item || at.disk > nodes_disk_count(&vm->nodes, item))
+	if (!item || (at.disk && !nodes_has_disk(&vm->nodes, item, at.disk - 1)))
 		return false;
 	if (!at.disk)
 		out->subdirs = nodes_disk_count(&vm->nodes, item);
@@ -160,7 +160,7 @@ static uint64_t lookup(struct vm *vm, struct place at, const char *name)
 	}
 	item = nodes_get(&vm->nodes, at.number);
 	at.disk = disk_by_name(name);
-	if (!item || !at.disk || at.disk > nodes_disk_count(&vm->nodes, item))
+	if (!item || !at.disk || !nodes_has_disk(&vm->nodes, item, at.disk - 1))
 		return 0;
 	return place_ino(at);
 }
@@ -188,6 +188,9 @@ static bool next_child(struct vm *vm, struct place at, uint64_t after, struct vm
 		out->position = at.number = item->number;
 	} else {
 		item = nodes_get(&vm->nodes, at.number);
+		while (item && after < nodes_disk_count(&vm->nodes, item) &&
+		       !nodes_has_disk(&vm->nodes, item, (unsigned)after))
+			after++;
 		if (!item || after >= nodes_disk_count(&vm->nodes, item))
 			return false;
 		snprintf(out->name, sizeof(out->name), DISK_PREFIX "%u", (unsigned)after);
@@ -217,7 +220,7 @@ static enum err find_origin(struct vm *vm, struct place at, struct view_origin *
 {
 	const struct numbered *item = nodes_get(&vm->nodes, at.number);
 
-	if (!item || at.disk > nodes_disk_count(&vm->nodes, item))
+	if (!item || (at.disk && !nodes_has_disk(&vm->nodes, item, at.disk - 1)))
 		return err_set(why, ERR_NOENT, "the snapshot is gone");
 	*out = (struct view_origin){
 	    .number = at.number,

@@ -25,11 +25,15 @@ json_t *disks_json(const struct snap_disk *disk, unsigned count)
 {
 	json_t *list = json_array();
 
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned i = 0; i < count; i++) {
+		if (!disk[i].path)
+			continue;
 		json_array_append_new(
-		    list, json_pack("{s:o, s:o, s:o, s:i}", "path", json_text(disk[i].path),
-				    "virtual_size", json_size(disk[i].virtual_size), "unique_bytes",
+		    list, json_pack("{s:i, s:o, s:o, s:o, s:i}", "number", (int)i, "path",
+				    json_text(disk[i].path), "virtual_size",
+				    json_size(disk[i].virtual_size), "unique_bytes",
 				    json_size(disk[i].unique_bytes), "depth", (int)disk[i].depth));
+	}
 	return list;
 }
 

@@ -79,10 +79,10 @@ static bool print_extent(void *arg, const struct disk_difference *difference)
 	return !ferror(stdout);
 }
 
-static void print_disk_head(const struct listing *listing, unsigned i)
+static void print_disk_head(const struct listing *listing, unsigned i, bool first)
 {
 	if (listing->json)
-		printf("%s\n    {\n      \"disk\": %u,\n      \"extents\": [", i ? "," : "", i);
+		printf("%s\n    {\n      \"disk\": %u,\n      \"extents\": [", first ? "" : ",", i);
 	else
 		printf("disk %u\n%16s %16s\n", i, "start", "length");
 }
@@ -102,11 +102,15 @@ static enum err list_disks(const struct pair *pair, bool json, struct progress *
 	unsigned count =
 	    pair->a->disk_count < pair->b->disk_count ? pair->a->disk_count : pair->b->disk_count;
 	enum err err = ERR_OK;
+	bool first = true;
 
 	for (unsigned i = 0; !err && i < count; i++) {
 		struct listing listing = {.json = json};
 
-		print_disk_head(&listing, i);
+		if (!pair->a->disk[i] || !pair->b->disk[i])
+			continue;
+		print_disk_head(&listing, i, first);
+		first = false;
 		err = disk_differences(pair->a->disk[i], pair->b->disk[i], pair->queue,
 				       print_extent, &listing, progress, why);
 		print_disk_tail(&listing, !err);

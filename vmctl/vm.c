@@ -3,16 +3,35 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/out.h"
+
+/* One that is not there has no VMs; what is no folder was named by mistake. */
+static enum err check_home(const char *home, struct err_why *why)
+{
+	struct stat st;
+
+	if (stat(home, &st) < 0 || S_ISDIR(st.st_mode))
+		return ERR_OK;
+	return err_set(why, ERR_NOENT, "the home of all VMs is not a folder");
+}
 
 int vm_home(const char *given, char **out)
 {
 	struct err_why why = {0};
+	int rc;
 
 	if (given && !*given)
 		return out_usage(NULL, "--home: an empty name");
-	return snap_home(given, out, &why) ? out_fail(NULL, &why) : 0;
+	if (snap_home(given, out, &why))
+		return out_fail(NULL, &why);
+	if (!check_home(*out, &why))
+		return 0;
+	rc = out_fail(*out, &why);
+	free(*out);
+	*out = NULL;
+	return rc;
 }
 
 int vm_locate(const char *home, const char *name, struct vm *out)

@@ -324,6 +324,8 @@ static enum err derive_node(struct catalogue *cat, unsigned i, struct err_why *w
 	for (unsigned d = 0; d < cat->disks; d++) {
 		struct cat_layer *layer = cat_layer(cat, node->layer[d]);
 
+		if (!node->layer[d])
+			continue;
 		if (!layer || layer->is_leaf)
 			return bad(why, "node", node->number, "has no layer for a disk");
 		layer->names++;
@@ -336,6 +338,8 @@ static enum err derive_leaves(struct catalogue *cat, struct err_why *why)
 	for (unsigned d = 0; d < cat->disks; d++) {
 		struct cat_layer *leaf = cat_layer(cat, cat->leaf[d]);
 
+		if (!cat->leaf[d])
+			continue;
 		if (!leaf || leaf->is_leaf || leaf->children)
 			return bad(why, "disk", d, "has no leaf of its own");
 		leaf->is_leaf = true;

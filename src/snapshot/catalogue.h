@@ -59,7 +59,7 @@ struct cat_node {
 	char *note; /* "" */
 	uint32_t config;
 	uint64_t state;  /* file of its memory; 0: none */
-	uint64_t *layer; /* one for each disk */
+	uint64_t *layer; /* one for each slot; 0: there was no disk */
 	unsigned depth;  /* by cat_derive */
 };
 
@@ -82,8 +82,8 @@ struct catalogue {
 	uint64_t generation;
 	uint64_t next_number;
 	uint64_t current; /* node; 0: none */
-	unsigned disks;
-	uint64_t *leaf; /* layers */
+	unsigned disks;   /* slots: a disk keeps its own for good */
+	uint64_t *leaf;   /* layers; 0: there is no disk in that slot now */
 	struct snap_config *config;
 	unsigned configs;
 	unsigned current_config;

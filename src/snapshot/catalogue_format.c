@@ -27,6 +27,9 @@ static const uint8_t magic[8] = {'S', 'T', 'R', 'A', 'T', 'A', 'C', 'T'};
 
 enum fold_flags { FOLD_DOWN = 1 };
 
+/* What a reader must know. */
+enum features { FEATURE_EMPTY_SLOTS = 1 /* a slot may have no disk: layer 0 */ };
+
 /* ---- writing ---- */
 
 struct writer {
@@ -135,13 +138,26 @@ static void put_body(struct writer *w, const struct catalogue *cat)
 		put_fold(w, &cat->fold);
 }
 
+static bool has_empty_slots(const struct catalogue *cat)
+{
+	for (unsigned d = 0; d < cat->disks; d++) {
+		if (!cat->leaf[d])
+			return true;
+		for (unsigned i = 0; i < cat->nodes; i++)
+			if (!cat->node[i].layer[d])
+				return true;
+	}
+	return false;
+}
+
 static void put_header(uint8_t *h, const struct catalogue *cat, size_t len, size_t text_len)
 {
 	memcpy(h, magic, sizeof(magic));
 	put_le16(h + 8, MAJOR);
 	put_le16(h + 10, MINOR);
 	put_le32(h + 12, CAT_HEADER_BYTES);
-	/* 16, 20, 24: features; none yet */
+	put_le32(h + 16, has_empty_slots(cat) ? FEATURE_EMPTY_SLOTS : 0);
+	/* 20, 24: further features; none yet */
 	put_le64(h + 32, len);
 	put_le64(h + 40, cat->generation);
 	memcpy(h + 48, cat->vm.b, 16);
@@ -360,7 +376,7 @@ static enum err check_header(const uint8_t *h, size_t len, struct err_why *why)
 	if (get_le16(h + 8) != MAJOR || get_le32(h + 12) != CAT_HEADER_BYTES)
 		return err_set(why, ERR_UNSUPPORTED, "catalogue: version %u.%u is not known here",
 			       get_le16(h + 8), get_le16(h + 10));
-	if (get_le32(h + 16) || get_le32(h + 20))
+	if ((get_le32(h + 16) & ~FEATURE_EMPTY_SLOTS) || get_le32(h + 20))
 		return err_set(why, ERR_UNSUPPORTED,
 			       "catalogue: needs features (0x%x, 0x%x) that are not known here",
 			       get_le32(h + 16), get_le32(h + 20));
@@ -481,6 +497,10 @@ static enum err decode(const uint8_t *bytes, size_t len, struct catalogue *cat, 
 	get_body(&r, cat, &counts);
 	if (r.err)
 		return r.err;
+	if (has_empty_slots(cat) && !(get_le32(bytes + 16) & FEATURE_EMPTY_SLOTS))
+		return err_set(why, ERR_CORRUPT,
+			       "catalogue: a disk has no layer, and the feature at 0x10 does not "
+			       "allow it");
 	enum err derived = cat_derive(cat, why);
 	return derived ? derived : check_files(cat, why);
 }

@@ -35,8 +35,10 @@ enum err snap_is_changed(struct store *store, bool *out, struct err_why *why)
 	const struct cat_node *node = cat_node(cat, cat->current);
 	*out = !node;
 	for (unsigned d = 0; d < cat->disks && !*out && !e; d++) {
-		*out = cat_layer(cat, cat->leaf[d])->parent != node->layer[d];
-		if (!*out)
+		const struct cat_layer *leaf = cat_layer(cat, cat->leaf[d]);
+
+		*out = (leaf ? leaf->parent : 0) != node->layer[d];
+		if (leaf && !*out)
 			e = holds_anything(store, cat->leaf[d], out, why);
 	}
 	store_unlock(store);

@@ -82,6 +82,13 @@ static void name_owner(const struct catalogue *cat, uint64_t layer, char *out, s
 	snprintf(out, room, "a deleted snapshot");
 }
 
+static enum snap_finding_kind kind_of(enum layer_state state)
+{
+	if (state == LAYER_UNFINISHED)
+		return SNAP_NOTE;
+	return state == LAYER_DAMAGED || state == LAYER_GONE ? SNAP_LOST : SNAP_REPAIRABLE;
+}
+
 static const char *action_for(enum layer_state state)
 {
 	switch (state) {
@@ -99,7 +106,6 @@ static const char *action_for(enum layer_state state)
 static void tell_layer(struct words *w, const struct survey *s, unsigned i)
 {
 	const struct layer_survey *layer = &s->layer[i];
-	bool lost = layer->state == LAYER_DAMAGED || layer->state == LAYER_GONE;
 	char owner[120], why[160];
 	char *path = store_layer_path(s->dir, &s->cat->layer[i]);
 
@@ -107,8 +113,9 @@ static void tell_layer(struct words *w, const struct survey *s, unsigned i)
 		const char *slash = path ? strrchr(path, '/') : NULL;
 
 		name_owner(s->cat, s->cat->layer[i].number, owner, sizeof(owner));
-		add(w, lost ? SNAP_LOST : SNAP_REPAIRABLE, action_for(layer->state),
-		    "layer %.40s of %.90s: %.110s", slash ? slash + 1 : "?", owner,
+		add(w, kind_of(layer->state), action_for(layer->state),
+		    "layer %.40s of %.90s: %s%.110s", slash ? slash + 1 : "?", owner,
+		    layer->state == LAYER_UNFINISHED ? "the next fold mends it: " : "",
 		    text_escape(layer->why, why, sizeof(why)));
 	}
 	free(path);

@@ -40,7 +40,7 @@ static char *disk_name(unsigned d, unsigned below)
 	return len < 0 ? NULL : name;
 }
 
-/* A record for a file of that name in the new folder; takes over `name`. */
+/* A record for the file of that name in the new folder, or it goes; takes over `name`. */
 static enum err add_named(struct export *x, char *name, uint64_t parent, uint64_t *number,
 			  struct err_why *why)
 {
@@ -48,6 +48,8 @@ static enum err add_named(struct export *x, char *name, uint64_t parent, uint64_
 	enum err e =
 	    path ? make_layer(x->store->ns, x->cat, path, parent, number, why) : no_memory(why);
 
+	if (e && path) /* undo does not know of it */
+		file_ns_unlink(x->store->ns, path, NULL);
 	free(path);
 	if (e)
 		free(name);
@@ -146,7 +148,8 @@ static enum err export_flat(struct export *x, struct err_why *why)
 	if (e)
 		return e;
 	for (unsigned d = 0; d < view->disk_count && !e; d++)
-		e = flatten(x, d, view->disk[d], why);
+		if (view->disk[d])
+			e = flatten(x, d, view->disk[d], why);
 	snap_view_close(view, NULL);
 	return e;
 }
@@ -195,6 +198,8 @@ static enum err export_chain(struct export *x, struct err_why *why)
 		const struct view_disk *of = &view_of(view)->of[d];
 		struct layers layers = {0};
 
+		if (!view->disk[d])
+			continue;
 		e = store_look(x->store, why);
 		if (!e) {
 			e = layers_of(x->store, x->store->cat, of->number[of->count - 1], &layers,
@@ -331,16 +336,10 @@ static enum err run(struct export *x, enum snap_export_kind kind, struct err_why
 /* What ends up in the folder beside what make_undo knows: named disks. */
 static void undo(const struct export *x)
 {
-	for (unsigned i = 0; x->cat && i < x->cat->layers; i++) {
-		const char *name = x->cat->layer[i].path;
-		/* the catalogue may be the source's still: what lies elsewhere is not ours to
-		 * remove */
-		char *path = name && *name != '/' ? store_name_path(x->to, name) : NULL;
-
-		if (path)
-			file_ns_unlink(x->store->ns, path, NULL);
-		free(path);
-	}
+	if (make_disown(x->store->ns, x->to, NULL))
+		return;
+	/* the catalogue may be the source's still: what lies elsewhere is not ours to remove */
+	make_remove_named(x->store->ns, x->to, x->cat, NULL);
 	make_undo(x->store->ns, x->to);
 }
 

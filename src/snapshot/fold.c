@@ -111,6 +111,18 @@ static enum err record_fold(struct store *store, struct catalogue *cat,
 	return store_commit(store, cat, why);
 }
 
+/* One that cannot go on would be chosen again and again. */
+static enum err forget_fold(struct store *store, struct catalogue *cat, struct err_why *why)
+{
+	if (cat->fold.phase == CAT_FOLD_SETTLE) {
+		cat_free(cat);
+		return err_set(why, ERR_CORRUPT, "%s: a fold can neither go on nor be called off",
+			       store->dir);
+	}
+	cat_call_off(cat);
+	return store_commit(store, cat, why);
+}
+
 /* From the catalogue as it is now; lock held. *busy: somebody reads what would be written to. */
 static enum err fill_slice(struct store *store, const struct catalogue *cat, struct slice *slice,
 			   bool *busy, struct err_why *why)
@@ -161,8 +173,10 @@ static enum err begin_slice(struct store *store, struct slice *slice, bool *stal
 		*busy = true;
 	else if (!*stale)
 		e = fill_slice(store, cat, slice, busy, why);
-	if (e || *stale || *busy || begun)
+	if (e || *busy || begun != *stale)
 		cat_free(cat);
+	else if (begun)
+		e = forget_fold(store, cat, why);
 	else
 		e = record_fold(store, cat, &slice->pick, why);
 	if (e)

@@ -11,6 +11,8 @@ void live_note_sizes(struct store *store, struct catalogue *cat)
 	for (unsigned d = 0; d < cat->disks; d++) {
 		struct disk_info info;
 
+		if (!cat->leaf[d])
+			continue;
 		disk_get_info(store->writer->base.disk[d], &info);
 		cat_layer(cat, cat->leaf[d])->size_bytes = info.size_bytes;
 	}
@@ -77,7 +79,8 @@ enum err live_prepare(struct store *store, const struct catalogue *cat, const ui
 	enum err e = ERR_OK;
 
 	for (unsigned d = 0; d < cat->disks && !e; d++)
-		e = prepare_disk(store, cat, d, leaf[d], why);
+		if (leaf[d])
+			e = prepare_disk(store, cat, d, leaf[d], why);
 	if (e)
 		live_drop(store);
 	return e;
@@ -91,6 +94,8 @@ void live_push(struct store *store)
 	for (unsigned d = 0; d < view->base.disk_count; d++) {
 		struct view_disk *of = &view->of[d];
 
+		if (!of->next)
+			continue;
 		stack_push(view->base.disk[d], of->next);
 		of->next = NULL;
 		edge_release(store, of->file[of->count - 1], EDGE_TOP);
@@ -122,6 +127,7 @@ void live_fail(struct store *store, const struct err_why *why)
 	struct view *view = store->writer;
 
 	for (unsigned d = 0; d < view->base.disk_count; d++)
-		stack_poison(view->base.disk[d], why);
+		if (view->base.disk[d])
+			stack_poison(view->base.disk[d], why);
 	live_drop(store);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "snapshot/make.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,7 +81,7 @@ static bool is_layer_name(const char *name)
 	return store_parse_file_name(base, &file);
 }
 
-static bool is_ours(const char *name)
+bool make_is_ours(const char *name)
 {
 	return is_layer_name(name) || !strcmp(name, STORE_LOCK) || !strcmp(name, CATALOGUE_NEW) ||
 	       !strcmp(name, CATALOGUE_COPY);
@@ -90,7 +91,7 @@ static bool remove_one(void *arg, const char *name)
 {
 	struct leftovers *l = arg;
 
-	if (!is_ours(name)) {
+	if (!make_is_ours(name)) {
 		l->foreign = true;
 		return true;
 	}
@@ -107,6 +108,40 @@ enum err make_clear(struct file_ns *ns, const char *dir, bool *foreign, struct e
 
 	*foreign = l.foreign;
 	return e ? e : l.err;
+}
+
+static enum err unlink_if_there(struct file_ns *ns, const char *path, struct err_why *why)
+{
+	struct err_why here = {0};
+	enum err e = file_ns_unlink(ns, path, &here);
+
+	if (e && e != ERR_NOENT && why)
+		*why = here;
+	return e == ERR_NOENT ? ERR_OK : e;
+}
+
+enum err make_remove_named(struct file_ns *ns, const char *dir, const struct catalogue *cat,
+			   struct err_why *why)
+{
+	enum err e = ERR_OK;
+
+	for (unsigned i = 0; cat && i < cat->layers && !e; i++) {
+		const char *name = cat->layer[i].path;
+		char *path, *record = NULL; /* of a change of it that was cut off */
+
+		if (!name || *name == '/')
+			continue;
+		path = store_name_path(dir, name);
+		if (!path || asprintf(&record, "%s.strata-intent", path) < 0)
+			e = no_memory(why);
+		if (!e)
+			e = unlink_if_there(ns, path, why);
+		if (!e)
+			e = unlink_if_there(ns, record, why);
+		free(record);
+		free(path);
+	}
+	return e;
 }
 
 static bool is_anything(void *arg, const char *name)
@@ -145,26 +180,43 @@ enum err make_folder(struct file_ns *ns, const char *dir, bool parents, struct e
 	return e;
 }
 
+enum err make_disown(struct file_ns *ns, const char *dir, struct err_why *why)
+{
+	static const char *const names[] = {CATALOGUE_COPY, STORE_CATALOGUE};
+	enum err e = ERR_OK;
+
+	for (unsigned i = 0; i < 2 && !e; i++) {
+		char *path = store_name_path(dir, names[i]);
+		struct err_why here = {0};
+
+		e = path ? file_ns_unlink(ns, path, &here) : no_memory(&here);
+		if (!e)
+			e = file_ns_sync_dir(ns, path, &here);
+		if (e == ERR_NOENT)
+			e = ERR_OK;
+		else if (e && why)
+			*why = here;
+		free(path);
+	}
+	return e;
+}
+
 void make_undo(struct file_ns *ns, const char *dir)
 {
-	char *path = store_name_path(dir, STORE_CATALOGUE);
 	bool foreign;
 
-	if (path)
-		file_ns_unlink(ns, path, NULL);
-	free(path);
+	if (make_disown(ns, dir, NULL))
+		return; /* it is a VM for all we know, and has to stay a whole one */
 	make_clear(ns, dir, &foreign, NULL);
 	file_ns_rmdir(ns, dir, NULL);
 }
 
 /* Every store has one from the beginning, so that readers find it too. */
-static enum err make_lock_file(struct file_ns *ns, const char *dir, struct err_why *why)
+static enum err make_lock_file(struct file_ns *ns, const char *path, struct err_why *why)
 {
-	char *path = store_name_path(dir, STORE_LOCK);
 	struct file *file;
-	enum err e = path ? file_ns_open(ns, path, FILE_OPEN_CREATE, &file, why) : no_memory(why);
+	enum err e = file_ns_open(ns, path, FILE_OPEN_CREATE, &file, why);
 
-	free(path);
 	return e ? e : file_close(file, why);
 }
 
@@ -172,11 +224,15 @@ enum err make_finish(struct file_ns *ns, const char *dir, const struct catalogue
 		     struct err_why *why)
 {
 	bool renamed;
-	enum err e = make_lock_file(ns, dir, why);
+	char *path = store_name_path(dir, STORE_LOCK);
+	enum err e = path ? make_lock_file(ns, path, why) : no_memory(why);
 
+	/* A catalogue must not be there before the files it names. */
+	if (!e)
+		e = file_ns_sync_dir(ns, path, why);
 	if (!e)
 		e = catalogue_replace(ns, dir, cat, &renamed, why);
-
+	free(path);
 	return e ? e : file_ns_sync_dir(ns, dir, why);
 }
 

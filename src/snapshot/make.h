@@ -14,8 +14,15 @@ bool make_is_store(struct file_ns *ns, const char *dir);
  * ERR_EXIST.
  */
 enum err make_folder(struct file_ns *ns, const char *dir, bool parents, struct err_why *why);
+/* From then on, durably, it is no store: its files may go. */
+enum err make_disown(struct file_ns *ns, const char *dir, struct err_why *why);
+/* Layers with names of their own, as exports have, beside the catalogue. Those elsewhere stay. */
+enum err make_remove_named(struct file_ns *ns, const char *dir, const struct catalogue *cat,
+			   struct err_why *why);
 /* Remove it again, with all that is ours in it. */
 void make_undo(struct file_ns *ns, const char *dir);
+/* Whether that is the name of a store's file, or of what is left of one; the catalogue apart. */
+bool make_is_ours(const char *name);
 /* Remove the files that are a store's, but for its catalogue; *foreign: there are others. */
 enum err make_clear(struct file_ns *ns, const char *dir, bool *foreign, struct err_why *why);
 

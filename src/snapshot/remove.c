@@ -68,10 +68,7 @@ static enum err claim(struct file_ns *ns, const char *dir, struct store **store,
 
 static bool is_trace(void *arg, const char *name)
 {
-	uint64_t file;
-
-	*(bool *)arg |= store_parse_file_name(name, &file) || !strcmp(name, CATALOGUE_NEW) ||
-			!strcmp(name, STORE_LOCK);
+	*(bool *)arg |= make_is_ours(name);
 	return true;
 }
 
@@ -83,47 +80,6 @@ static bool is_vm(struct file_ns *ns, const char *dir)
 	if (!found)
 		file_ns_list(ns, dir, is_trace, &found, NULL);
 	return found;
-}
-
-/* From then on it is no VM. */
-static enum err remove_catalogues(struct file_ns *ns, const char *dir, struct err_why *why)
-{
-	static const char *const names[] = {CATALOGUE_COPY, STORE_CATALOGUE};
-	enum err e = ERR_OK;
-
-	for (unsigned i = 0; i < 2 && !e; i++) {
-		char *path = store_name_path(dir, names[i]);
-		struct err_why here = {0};
-
-		e = path ? file_ns_unlink(ns, path, &here) : no_memory(&here);
-		if (!e)
-			e = file_ns_sync_dir(ns, path, &here);
-		if (e == ERR_NOENT)
-			e = ERR_OK;
-		else if (e && why)
-			*why = here;
-		free(path);
-	}
-	return e;
-}
-
-/* Of an export: layers with names of their own, beside the catalogue. Those elsewhere stay. */
-static enum err remove_named(struct file_ns *ns, const char *dir, const struct catalogue *cat,
-			     struct err_why *why)
-{
-	enum err e = ERR_OK;
-
-	for (unsigned i = 0; cat && i < cat->layers && !e; i++) {
-		const struct cat_layer *layer = &cat->layer[i];
-
-		if (!layer->path || *layer->path == '/')
-			continue;
-		char *path = store_layer_path(dir, layer);
-		e = path ? file_ns_unlink(ns, path, why) : no_memory(why);
-		free(path);
-		e = e == ERR_NOENT ? ERR_OK : e;
-	}
-	return e;
 }
 
 enum err snap_remove(struct file_ns *ns, const char *dir, struct err_why *why)
@@ -139,9 +95,9 @@ enum err snap_remove(struct file_ns *ns, const char *dir, struct err_why *why)
 	if (!e)
 		catalogue_read(ns, dir, STORE_CATALOGUE, &cat, NULL);
 	if (!e)
-		e = remove_catalogues(ns, dir, why);
+		e = make_disown(ns, dir, why);
 	if (!e)
-		e = remove_named(ns, dir, cat, why);
+		e = make_remove_named(ns, dir, cat, why);
 	if (!e)
 		e = make_clear(ns, dir, &foreign, why);
 	snap_close(store);

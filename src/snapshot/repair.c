@@ -29,6 +29,9 @@ static enum err add_newer(struct store *store, const struct survey *s, struct ca
 	enum err e = ERR_OK;
 
 	for (unsigned d = 0; d < cat->disks && !e; d++) {
+		leaf[d] = 0;
+		if (!s->newer[d]) /* an empty slot (survey.c) */
+			continue;
 		struct layer_facts facts;
 		struct guid parent;
 		char *path = store_file_path(store->dir, s->newer[d]);

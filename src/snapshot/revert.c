@@ -41,6 +41,8 @@ static enum err check_unused(struct store *store, const struct catalogue *cat, s
 	enum err e = ERR_OK;
 
 	for (unsigned d = 0; d < cat->disks && !e; d++) {
+		if (!cat->leaf[d])
+			continue;
 		char *path = store_layer_path(store->dir, cat_layer(cat, cat->leaf[d]));
 		struct layer_facts facts;
 		struct guid parent;

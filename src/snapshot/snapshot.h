@@ -115,8 +115,9 @@ enum err snap_remove(struct file_ns *ns, const char *dir, struct err_why *why);
 
 /* ---- what there is ---- */
 
+/* A disk keeps its slot, which is its number to the VM, as long as it is there. */
 struct snap_disk {
-	char *path; /* of the layer that holds it */
+	char *path; /* of the layer that holds it; NULL: there is no disk in this slot */
 	uint64_t virtual_size;
 	uint64_t unique_bytes; /* what the layer's file takes; 0 without SNAP_TREE_SIZES */
 	unsigned depth;        /* files in the chain */
@@ -155,6 +156,7 @@ struct snap_tree {
 	bool running;              /* somebody has current open for writing */
 	struct snap_debt debt;
 	uint64_t generation; /* of the catalogue; grows with each change */
+	struct guid vm;      /* never another; a copy of the VM has its own */
 };
 
 enum snap_tree_flags { SNAP_TREE_SIZES = 1 /* look at the files, for sizes */ };
@@ -242,7 +244,7 @@ struct snap_view_opts {
 
 /* All disks of a node, or of current. Files are opened when they are first needed. */
 struct snap_view {
-	struct disk **disk;
+	struct disk **disk; /* by slot; NULL: there is none in it */
 	unsigned disk_count;
 };
 
@@ -251,6 +253,30 @@ enum err snap_view_open(struct store *store, const struct guid *id,
 			const struct snap_view_opts *opts, struct snap_view **out,
 			struct err_why *why);
 enum err snap_view_close(struct snap_view *view, struct err_why *why);
+
+/* ---- other disks ---- */
+
+/*
+ * A further disk: the VHD at `path` stays where it is, with the chain below it, and belongs to the
+ * VM from now on; *slot is the first free one. A view that is open for writing in this process has
+ * it from then on. ERR_LOCKED: it is in use, or belongs to another VM; ERR_REFUSED: no slot left.
+ */
+enum err snap_disk_add(struct store *store, const char *path, unsigned *slot, struct err_why *why);
+
+/*
+ * Current has no disk in that slot any more; nodes keep theirs. What was written since the newest
+ * snapshot is gone with it, unless the disk lies outside the store: then the file stays as it is.
+ * In a view that is open for writing in this process it is closed: nothing may be in flight.
+ */
+enum err snap_disk_remove(struct store *store, unsigned slot, struct err_why *why);
+
+/*
+ * Another size for current's disk, by the rules of vhd_resize. In a view that is open for writing
+ * in this process the disk is another one afterwards, and NULL if it could not be opened again:
+ * nothing may be in flight.
+ */
+enum err snap_disk_resize(struct store *store, unsigned slot, uint64_t size_bytes,
+			  struct err_why *why);
 
 /* ---- out and in ---- */
 

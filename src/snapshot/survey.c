@@ -61,8 +61,16 @@ static void look_at_file(const struct survey *s, const struct cat_layer *layer,
 		      "was changed behind our back: it was written to after it was sealed");
 }
 
-static enum err look_inside(const struct survey *s, const char *path, struct progress *progress,
-			    struct layer_survey *out, struct err_why *why)
+/* What vhd_check says can be repaired. The target of a fold is mended by whoever goes on with it.
+ */
+static enum layer_state mendable(const struct survey *s, const struct cat_layer *layer)
+{
+	return layer == cat_fold_target(s->cat) ? LAYER_UNFINISHED : LAYER_MENDABLE;
+}
+
+static enum err look_inside(const struct survey *s, const struct cat_layer *layer, const char *path,
+			    struct progress *progress, struct layer_survey *out,
+			    struct err_why *why)
 {
 	struct vhd_open_opts opts = {.ns = s->ns};
 	struct vhd_report report;
@@ -80,7 +88,7 @@ static enum err look_inside(const struct survey *s, const char *path, struct pro
 			continue;
 		snprintf(text, sizeof(text), "%.40s at 0x%llx: %.90s", report.finding[i].field,
 			 (unsigned long long)report.finding[i].off_bytes, report.finding[i].rule);
-		found(out, result == ERR_REPAIRABLE ? LAYER_MENDABLE : LAYER_DAMAGED, text);
+		found(out, result == ERR_REPAIRABLE ? mendable(s, layer) : LAYER_DAMAGED, text);
 		break;
 	}
 	vhd_report_free(&report);
@@ -108,7 +116,7 @@ static enum err look_at_layer(const struct survey *s, const struct cat_layer *la
 		look_at_headers(s, layer, &info, out);
 		vhd_info_free(&info);
 		if (full && (out->state == LAYER_FINE || out->state == LAYER_TOUCHED))
-			e = look_inside(s, path, progress, out, why);
+			e = look_inside(s, layer, path, progress, out, why);
 	}
 	free(path);
 	return e;
@@ -131,7 +139,7 @@ static void mark_dead(struct survey *s)
 static bool any_dead(const struct survey *s, const uint64_t *layers)
 {
 	for (unsigned d = 0; d < s->cat->disks; d++)
-		if (s->layer[cat_layer(s->cat, layers[d]) - s->cat->layer].dead)
+		if (layers[d] && s->layer[cat_layer(s->cat, layers[d]) - s->cat->layer].dead)
 			return true;
 	return false;
 }
@@ -248,9 +256,12 @@ static enum err look_for_strays(struct survey *s, struct err_why *why)
 		if (s->from_copy && scan.file[i] >= s->cat->next_number)
 			look_at_newer(s, scan.file[i]);
 	}
-	s->has_newer = s->cat->disks > 0;
-	for (unsigned d = 0; d < s->cat->disks; d++)
-		s->has_newer &= s->newer[d] != 0;
+	bool any = false, all = true;
+	for (unsigned d = 0; d < s->cat->disks; d++) {
+		any |= s->newer[d] != 0;
+		all &= s->newer[d] || !s->cat->leaf[d];
+	}
+	s->has_newer = any && all;
 	/* Numbers that were given stay given; else what is newer would count as leftovers. */
 	if (s->from_copy && scan.count && scan.file[scan.count - 1] >= s->cat->next_number)
 		s->cat->next_number = scan.file[scan.count - 1] + 1;

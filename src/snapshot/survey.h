@@ -12,9 +12,10 @@ enum layer_state {
 	LAYER_FINE,
 	LAYER_TOUCHED,  /* length or time of change are not what they were; its headers are right */
 	LAYER_UNLINKED, /* its header names another parent */
-	LAYER_MENDABLE, /* vhd_repair can mend it */
-	LAYER_DAMAGED,  /* its structures are damaged beyond that */
-	LAYER_GONE,     /* missing, unreadable, or another disk */
+	LAYER_UNFINISHED, /* as a fold that was interrupted left it: going on mends it */
+	LAYER_MENDABLE,   /* vhd_repair can mend it */
+	LAYER_DAMAGED,    /* its structures are damaged beyond that */
+	LAYER_GONE,       /* missing, unreadable, or another disk */
 };
 
 struct layer_survey {

@@ -99,7 +99,8 @@ enum err take_seal(struct store *store, struct catalogue *cat, bool live, struct
 	enum err e = end_leaf_fold(store, cat, why);
 
 	for (unsigned d = 0; d < cat->disks && !e; d++)
-		e = seal_leaf(store, cat_layer(cat, cat->leaf[d]), live, why);
+		if (cat->leaf[d])
+			e = seal_leaf(store, cat_layer(cat, cat->leaf[d]), live, why);
 	return e;
 }
 
@@ -135,8 +136,11 @@ enum err take_new_leaves(struct store *store, struct catalogue *cat, const uint6
 {
 	enum err e = ERR_OK;
 
-	for (unsigned d = 0; d < cat->disks && !e; d++)
-		e = layer_create(store, cat, parents[d], no_lock, &leaf[d], why);
+	for (unsigned d = 0; d < cat->disks && !e; d++) {
+		leaf[d] = 0;
+		if (parents[d])
+			e = layer_create(store, cat, parents[d], no_lock, &leaf[d], why);
+	}
 	if (!e && cat->disks) {
 		char *path = store_name_path(store->dir, STORE_CATALOGUE);
 

@@ -69,6 +69,8 @@ static bool fill_disks(const struct store *store, const uint64_t *layers, unsign
 	*out = calloc(count + 1, sizeof(**out));
 	*bytes = 0;
 	for (unsigned d = 0; *out && ok && d < count; d++) {
+		if (!layers[d])
+			continue;
 		ok = fill_disk(store, layers[d], flags, &(*out)[d]);
 		*bytes += (*out)[d].unique_bytes;
 	}
@@ -146,6 +148,7 @@ static bool fill(struct store *store, unsigned flags, struct snap_tree *out)
 	const struct catalogue *cat = store->cat;
 
 	out->generation = cat->generation;
+	out->vm = cat->vm;
 	out->disk_count = cat->disks;
 	out->current_idx = place_of(cat, cat->current);
 	out->running = store_check_no_writer(store, NULL) == ERR_LOCKED;

@@ -21,9 +21,18 @@ struct view {
 	struct store *store;
 	bool writable;
 	bool reads_current;
-	struct view_disk *of; /* one for each disk */
+	struct snap_view_opts opts;
+	struct view_disk *of; /* one for each slot there may be, as base.disk */
 	struct view *link;
 };
+
+/*
+ * The writer's disk in slot `d`, as `cat` has it, is opened; or closed. Lock held. An error of
+ * closing is a lost write.
+ */
+enum err view_open_slot(struct view *view, const struct catalogue *cat, unsigned d,
+			struct err_why *why);
+enum err view_close_slot(struct view *view, unsigned d, struct err_why *why);
 
 static inline struct view *view_of(struct snap_view *view)
 {

@@ -76,40 +76,71 @@ static enum err open_disk(struct view *view, unsigned d, struct layers *layers,
 	return stack_open(layers->facts, layers->count, &stack, &view->base.disk[d], why);
 }
 
-static enum err open_disks(struct view *view, const uint64_t *top,
-			   const struct snap_view_opts *opts, struct err_why *why)
+static enum err open_top(struct view *view, const struct catalogue *cat, unsigned d, uint64_t top,
+			 struct err_why *why)
+{
+	struct layers layers;
+	enum err e = layers_of(view->store, cat, top, &layers, why);
+
+	if (!e)
+		e = open_disk(view, d, &layers, &view->opts, why);
+	layers_free(&layers);
+	return e;
+}
+
+static enum err open_disks(struct view *view, const uint64_t *top, struct err_why *why)
 {
 	enum err e = ERR_OK;
 
-	for (unsigned d = 0; d < view->base.disk_count && !e; d++) {
-		struct layers layers;
+	for (unsigned d = 0; d < view->base.disk_count && !e; d++)
+		if (top[d])
+			e = open_top(view, view->store->cat, d, top[d], why);
+	return e;
+}
 
-		e = layers_of(view->store, view->store->cat, top[d], &layers, why);
-		if (!e)
-			e = open_disk(view, d, &layers, opts, why);
-		layers_free(&layers);
+enum err view_open_slot(struct view *view, const struct catalogue *cat, unsigned d,
+			struct err_why *why)
+{
+	enum err e = open_top(view, cat, d, cat->leaf[d], why);
+
+	if (e) {
+		free_of(view->store, &view->of[d]);
+		view->of[d] = (struct view_disk){0};
+		view->base.disk[d] = NULL;
+	} else if (view->base.disk_count <= d) {
+		view->base.disk_count = d + 1;
 	}
 	return e;
 }
 
-static struct view *new_view(struct store *store, bool writable)
+enum err view_close_slot(struct view *view, unsigned d, struct err_why *why)
 {
-	unsigned disks = store->cat->disks;
+	enum err e = disk_close(view->base.disk[d], why);
+
+	free_of(view->store, &view->of[d]);
+	view->of[d] = (struct view_disk){0};
+	view->base.disk[d] = NULL;
+	return e;
+}
+
+static struct view *new_view(struct store *store, const struct snap_view_opts *opts)
+{
 	struct view *view = calloc(1, sizeof(*view));
 
 	if (!view)
 		return NULL;
-	view->base.disk = calloc(disks + 1, sizeof(struct disk *));
-	view->of = calloc(disks + 1, sizeof(*view->of));
+	view->base.disk = calloc(SNAP_MAX_DISKS, sizeof(struct disk *));
+	view->of = calloc(SNAP_MAX_DISKS, sizeof(*view->of));
 	if (!view->base.disk || !view->of) {
 		free(view->base.disk);
 		free(view->of);
 		free(view);
 		return NULL;
 	}
-	view->base.disk_count = disks;
+	view->base.disk_count = store->cat->disks;
 	view->store = store;
-	view->writable = writable;
+	view->writable = opts->writable;
+	view->opts = *opts;
 	return view;
 }
 
@@ -133,11 +164,11 @@ static enum err open_view(struct store *store, const struct guid *id,
 
 	if (e)
 		return e;
-	struct view *view = new_view(store, opts->writable);
+	struct view *view = new_view(store, opts);
 	if (!view)
 		return no_memory(why);
 	view->reads_current = !id && !opts->writable;
-	e = open_disks(view, top, opts, why);
+	e = open_disks(view, top, why);
 	if (e)
 		free_view(view, NULL);
 	else
@@ -223,8 +254,8 @@ static enum err call_off_fold(struct store *store, struct catalogue *cat, struct
 static bool may_be_copied_to(const struct catalogue *cat)
 {
 	for (unsigned d = 0; d < cat->disks; d++) {
-		const struct cat_layer *below =
-		    cat_layer(cat, cat_layer(cat, cat->leaf[d])->parent);
+		const struct cat_layer *leaf = cat_layer(cat, cat->leaf[d]);
+		const struct cat_layer *below = leaf ? cat_layer(cat, leaf->parent) : NULL;
 
 		if (below && cat_is_debt(below))
 			return true;
@@ -449,7 +480,8 @@ void views_settle(struct store *store)
 		for (unsigned d = 0; d < view->base.disk_count; d++) {
 			struct view_disk *of = &view->of[d];
 
-			if (!of->gone_count || !stack_settle(view->base.disk[d]))
+			if (!view->base.disk[d] || !of->gone_count ||
+			    !stack_settle(view->base.disk[d]))
 				continue;
 			release_gone(store, of);
 		}

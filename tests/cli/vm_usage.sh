@@ -232,6 +232,22 @@ test_missing_vm_is_an_error_with_its_name() {
 	[ ! -e vms ] || fail "something was made"
 }
 
+test_home_that_is_no_folder() {
+	local command
+
+	vms
+	echo mine >file
+	for command in list "show web" "create web" "check web"; do
+		# shellcheck disable=SC2086
+		expect 1 vmctl $command --home file
+		says "file: the home of all VMs is not a folder"
+		same "$(wc -l <err)" 1 "one line on stderr from $command"
+	done
+	expect 1 env STRATA_HOME=file "$VMCTL" list
+	expect 0 vmctl list --home missing
+	same "$(cat file)" mine
+}
+
 test_write_error_on_stdout_is_an_error() {
 	vms
 	[ -c /dev/full ] || skip "no /dev/full"

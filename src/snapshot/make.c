@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/bytes.h"
+
 static enum err no_memory(struct err_why *why)
 {
 	return err_set(why, ERR_NOMEM, "out of memory");
@@ -83,8 +85,15 @@ static bool is_layer_name(const char *name)
 
 bool make_is_ours(const char *name)
 {
-	return is_layer_name(name) || !strcmp(name, STORE_LOCK) || !strcmp(name, CATALOGUE_NEW) ||
-	       !strcmp(name, CATALOGUE_COPY);
+	/* the last five are what the VM's process leaves there */
+	static const char *const others[] = {STORE_LOCK,    CATALOGUE_NEW,  CATALOGUE_COPY,
+					     "control",     "worker.log",   "worker.log.1",
+					     "console.log", "console.log.1"};
+
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		if (!strcmp(name, others[i]))
+			return true;
+	return is_layer_name(name);
 }
 
 static bool remove_one(void *arg, const char *name)

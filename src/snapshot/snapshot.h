@@ -166,6 +166,12 @@ enum err snap_tree(struct store *store, unsigned flags, struct snap_tree *out, s
 void snap_tree_free(struct snap_tree *tree);
 
 /*
+ * The paths of all files that hold blocks of the VM, inside the store and elsewhere; free each and
+ * then the array.
+ */
+enum err snap_files(struct store *store, char ***paths, unsigned *count, struct err_why *why);
+
+/*
  * The node that `text` names: a name, an id, or the first 8 or more characters of an id. ERR_NOENT,
  * or ERR_USAGE when it is ambiguous; *idx is its place in tree->node.
  */

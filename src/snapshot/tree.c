@@ -217,3 +217,31 @@ enum err snap_find(const struct snap_tree *tree, const char *text, unsigned *idx
 		   ? ERR_OK
 		   : err_set(why, ERR_USAGE, "the id \"%s\" is that of %u snapshots", shown, found);
 }
+
+enum err snap_files(struct store *store, char ***paths, unsigned *count, struct err_why *why)
+{
+	enum err e = store_look(store, why);
+
+	if (e)
+		return e;
+	const struct catalogue *cat = store->cat;
+	char **all = calloc(cat->layers + 1, sizeof(*all));
+	unsigned n = 0;
+	bool ok = all;
+
+	while (ok && n < cat->layers) {
+		all[n] = store_layer_path(store->dir, &cat->layer[n]);
+		ok = all[n];
+		n += ok;
+	}
+	store_unlock(store);
+	if (ok) {
+		*paths = all;
+		*count = n;
+		return ERR_OK;
+	}
+	while (n)
+		free(all[--n]);
+	free(all);
+	return no_memory(why);
+}

@@ -32,16 +32,18 @@ PKG_CFLAGS  = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS    = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 FUSE_CFLAGS = $(shell pkg-config --cflags fuse3 2>/dev/null)
 FUSE_LIBS   = $(shell pkg-config --libs fuse3 2>/dev/null)
+SECCOMP_LIBS = $(shell pkg-config --libs libseccomp 2>/dev/null)
 
 CPPFLAGS := -D_GNU_SOURCE -Isrc -I.
 CFLAGS   := -std=gnu17 $(OPT) $(WARN) -fno-strict-aliasing -pthread $(EXTRA_CFLAGS)
 LDFLAGS  := $(OPT) -pthread
 
 # ---- what there is --------------------------------------------------------------------------
-LIB_SRC     := $(wildcard src/util/*.c src/block/*.c src/vhd/*.c src/snapshot/*.c)
+LIB_SRC     := $(wildcard src/util/*.c src/block/*.c src/vhd/*.c src/snapshot/*.c src/hv/*.c)
 CLI_SRC     := $(wildcard src/cli/*.c)
 VHDTOOL_SRC := $(wildcard vhdtool/*.c)
 VMCTL_SRC   := $(wildcard vmctl/*.c)
+WORKER_SRC  := $(wildcard worker/*.c)
 FUSE_SRC    := $(wildcard fuse/*.c)
 TESTLIB_SRC := $(wildcard tests/lib/*.c)
 UNIT_SRC    := $(wildcard tests/unit/*.c tests/prop/*.c)
@@ -54,9 +56,12 @@ BENCH_SRC   := $(wildcard bench/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB := $(BUILD)/libstrata.a
-PROGRAMS := $(BUILD)/vhdtool $(BUILD)/vhdmount $(if $(VMCTL_SRC),$(BUILD)/vmctl)
+COMMANDS := $(BUILD)/vhdtool $(BUILD)/vhdmount $(BUILD)/vmctl
+# started by others, not by users
+WORKERS  := $(BUILD)/vmworker
+PROGRAMS := $(COMMANDS) $(WORKERS)
 
-.PHONY: all deps check check-asan check-tsan check-crash check-crash-vm check-layers fuzz torture bench lint demo \
+.PHONY: all deps check check-asan check-tsan check-crash check-layers fuzz torture bench lint demo \
 	install help clean format tests
 
 all: | deps ## build the programs
@@ -85,6 +90,10 @@ $(BUILD)/vhdtool: $(call obj,$(VHDTOOL_SRC) $(CLI_SRC)) $(LIB)
 $(BUILD)/vmctl: $(call obj,$(VMCTL_SRC) $(CLI_SRC)) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$(BUILD)/vmworker: $(call obj,$(WORKER_SRC)) $(BUILD)/obj/src/cli/out.o $(LIB)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(SECCOMP_LIBS)
 
 $(BUILD)/vhdmount: $(call obj,$(FUSE_SRC)) $(LIB)
 	$(call say,LINK,$@)
@@ -128,7 +137,7 @@ test-programs: $(BUILD)/tests/unit $(BUILD)/tests/crash $(BUILD)/tests/threads $
 check: ## run all tests (under 20 minutes); the last line is the sum
 	$(Q)./.ci/deps check
 	$(Q)$(MAKE) --no-print-directory programs test-programs
-	$(Q)BUILD=$(BUILD) tests/run unit layers threads tree kill cli crash-short
+	$(Q)BUILD=$(BUILD) tests/run unit layers threads tree kill cli guest crash-short
 
 check-asan: ## the tests under AddressSanitizer and UBSan
 	$(Q)./.ci/deps check
@@ -140,15 +149,10 @@ check-tsan: ## the tests that use threads, under ThreadSanitizer
 	$(Q)$(MAKE) --no-print-directory VARIANT=tsan build/tsan/tests/threads
 	$(Q)BUILD=build/tsan tests/run threads
 
-check-crash: ## power-cut replay and barrier mutation, at least 1,000,000 crash states
+check-crash: ## power-cut replay and barrier mutation, at least 1,500,000 crash states
 	$(Q)./.ci/deps check
 	$(Q)$(MAKE) --no-print-directory programs test-programs
 	$(Q)BUILD=$(BUILD) tests/run crash-full
-
-check-crash-vm: ## the same over a VM's store
-	$(Q)./.ci/deps check
-	$(Q)$(MAKE) --no-print-directory programs test-programs
-	$(Q)BUILD=$(BUILD) tests/run crash-vm
 
 torture: ## a tree of snapshots: 120,000 random steps, a long line, half an hour of kills
 	$(Q)./.ci/deps check
@@ -168,10 +172,11 @@ fuzz: ## run every fuzz target for FUZZ_SECONDS
 fuzz-programs: $(patsubst tests/fuzz/%.c,$(BUILD)/tests/%,$(FUZZ_SRC))
 
 BENCH_PROGRAMS := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH_SRC))
+$(BUILD)/bench/ring: $(call obj,$(wildcard tests/lib/guest_*.c))
 $(BENCH_PROGRAMS): $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(PKG_LIBS)
 
 .PHONY: bench-programs
 bench-programs: $(BENCH_PROGRAMS)
@@ -194,8 +199,8 @@ lint: ## clang-format, clang-tidy, cppcheck, layers
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
 		--suppress=missingIncludeSystem --error-exitcode=1 -Isrc -I. -D_GNU_SOURCE \
-		src vhdtool fuse $(wildcard vmctl)
-	$(Q)printf '%s\n' $(LIB_SRC) $(CLI_SRC) $(VHDTOOL_SRC) $(VMCTL_SRC) $(FUSE_SRC) | xargs -P 2 -n 1 \
+		src vhdtool fuse vmctl worker
+	$(Q)printf '%s\n' $(LIB_SRC) $(CLI_SRC) $(VHDTOOL_SRC) $(VMCTL_SRC) $(WORKER_SRC) $(FUSE_SRC) | xargs -P 2 -n 1 \
 		sh -c 'clang-tidy --quiet "$$@" -- -std=gnu17 $(CPPFLAGS) $(PKG_CFLAGS) $(FUSE_CFLAGS) 2>/dev/null' --
 	$(Q)$(MAKE) --no-print-directory check-layers
 
@@ -204,7 +209,8 @@ format: ## rewrite the sources as clang-format wants them
 
 install: ## install the programs, man pages and completion below DESTDIR and PREFIX
 	$(Q)$(MAKE) --no-print-directory programs
-	$(Q)install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
+	$(Q)install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(COMMANDS)
+	$(Q)install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec $(WORKERS)
 	$(Q)install -d $(DESTDIR)$(HELPERS)
 	$(Q)ln -sf $(PREFIX)/bin/vhdmount $(DESTDIR)$(HELPERS)/mount.fuse.vhd
 	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 man/*.1

@@ -66,6 +66,10 @@ _vmctl_kind() {
 			[ "$kind" = NODE ] || echo current
 		)
 		;;
+	NUMBER)
+		_vmctl_offer "$word" < <(vmctl show --json "${home[@]}" -- "$vm" 2>/dev/null |
+			awk '/"number":/ { n = $2 + 0; next } /"path":/ && n != "" { print n } { n = "" }')
+		;;
 	DIR)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -d -- "$word")

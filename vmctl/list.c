@@ -4,7 +4,9 @@
 
 #include "cli/out.h"
 #include "util/bytes.h"
+#include "vmctl/call.h"
 #include "vmctl/columns.h"
+#include "vmctl/state.h"
 #include "vmctl/verbs.h"
 #include "vmctl/vm.h"
 
@@ -42,7 +44,10 @@ static bool look(const char *home, const char *name, struct entry *out)
 	if (!err)
 		err = snap_tree(store, 0, &tree, &out->why);
 	if (!err) {
-		out->state = vm_state(&tree);
+		json_t *status = call_status(out->dir);
+
+		out->state = state_name(&tree, status);
+		json_decref(status);
 		out->nodes = tree.count;
 		snap_tree_free(&tree);
 	}

@@ -10,6 +10,17 @@ static const struct verb *const verbs[] = {
     &verb_show,
     &verb_set,
     &verb_delete,
+    &verb_start,
+    &verb_stop,
+    &verb_reset,
+    &verb_pause,
+    &verb_resume,
+    &verb_console,
+    &verb_kvp,
+    &verb_log,
+    &verb_disk_add,
+    &verb_disk_remove,
+    &verb_disk_resize,
     &verb_import,
     &verb_export,
     &verb_snapshot_take,
@@ -27,7 +38,7 @@ static const struct verb *const verbs[] = {
 
 static const struct program vmctl = {
     .name = "vmctl",
-    .summary = "Make virtual machines, and manage their snapshots.",
+    .summary = "Make and run virtual machines, and manage their snapshots.",
     .notes =
 	"A snapshot is named by its name, its id, or the first 8 or more characters of the id.\n"
 	"Sizes are bytes, or numbers with K, M, G or T (powers of 1024).\n"

@@ -30,10 +30,17 @@ static void socket_address(int dir_fd, struct sockaddr_un *out)
 
 bool control_is_stale(int dir_fd)
 {
-	struct stat st;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un address;
+	bool stale;
 
-	return fstatat(dir_fd, WORKER_SOCKET, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       S_ISSOCK(st.st_mode);
+	if (fd < 0)
+		return false;
+	socket_address(dir_fd, &address);
+	stale = connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 &&
+		errno == ECONNREFUSED;
+	close(fd);
+	return stale;
 }
 
 static enum err remove_stale(int dir_fd, struct err_why *why)

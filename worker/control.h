@@ -45,7 +45,7 @@ struct control {
 
 /* Takes the place of a socket that nobody listens to any more: the VM must be locked. */
 enum err control_open(struct control *control, int dir_fd, struct err_why *why);
-/* Whether there is a socket in the folder; if the VM is off, of one that was killed. */
+/* Whether there is a socket nobody listens to: of a process that was killed. */
 bool control_is_stale(int dir_fd);
 /* The name is gone then; clients are still there. */
 void control_hide(struct control *control);

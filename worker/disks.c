@@ -20,53 +20,54 @@ enum err disks_attach(struct vm *vm, const char *path, unsigned *slot, struct er
 	return err;
 }
 
-static enum err check_slot(const struct vm *vm, unsigned slot, struct err_why *why)
+/* The disk that is in the slot now, if one is. */
+static struct disk *disk_in(const struct vm *vm, unsigned slot)
 {
-	if (slot >= vm->view->disk_count || !vm->view->disk[slot])
+	return slot < vm->view->disk_count ? vm->view->disk[slot] : NULL;
+}
+
+/* Commands of the guest wait while the disk behind its unit is changed. */
+static enum err hold(struct vm *vm, unsigned slot, struct err_why *why)
+{
+	if (!disk_in(vm, slot))
 		return err_set(why, ERR_NOENT, "there is no disk %u", slot);
-	return ERR_OK;
+	return storvsp_hold(partition_storage(vm->partition), slot, why);
+}
+
+/* Without a disk the guest loses the unit. */
+static void release(struct vm *vm, unsigned slot)
+{
+	storvsp_release(partition_storage(vm->partition), slot, disk_in(vm, slot));
 }
 
 enum err disks_detach(struct vm *vm, unsigned slot, struct err_why *why)
 {
-	enum err err = check_slot(vm, slot, why);
+	enum err err = hold(vm, slot, why);
 
-	if (!err)
-		err = storvsp_detach(partition_storage(vm->partition), slot, why);
 	if (err)
 		return err;
 	err = snap_disk_remove(vm->store, slot, why);
-	if (!err)
-		log_line(&vm->log, "disk %u was removed", slot);
-	else if (!check_slot(vm, slot, NULL))
-		vm_attach(vm, slot, NULL); /* as it was */
+	release(vm, slot);
+	if (!disk_in(vm, slot))
+		log_line(&vm->log, "disk %u was removed%s%s", slot, err ? ": " : "",
+			 err && why ? why->text : "");
 	return err;
 }
 
 enum err disks_resize(struct vm *vm, unsigned slot, uint64_t size_bytes, struct err_why *why)
 {
-	struct storvsp *storage = partition_storage(vm->partition);
-	bool ran = partition_state(vm->partition) == PARTITION_RUNNING;
-	enum err err = check_slot(vm, slot, why), again;
+	enum err err = hold(vm, slot, why);
 
 	if (err)
 		return err;
-	/* The guest stands still, so that it asks for nothing while the disk is not there. */
-	if (ran)
-		partition_pause(vm->partition);
-	err = storvsp_detach(storage, slot, why);
-	if (!err) {
-		err = snap_disk_resize(vm->store, slot, size_bytes, why);
-		again = check_slot(vm, slot, NULL) ? ERR_IO : vm_attach(vm, slot, NULL);
-		if (!again)
-			again = storvsp_resized(storage, slot, NULL);
-		if (again)
-			log_line(&vm->log, "disk %u is lost to the guest", slot);
-	}
-	if (ran)
-		partition_start(vm->partition, NULL);
-	if (!err)
+	err = snap_disk_resize(vm->store, slot, size_bytes, why);
+	release(vm, slot);
+	if (!disk_in(vm, slot)) {
+		log_line(&vm->log, "disk %u is lost: %s", slot, why ? why->text : "");
+	} else if (!err) {
 		log_line(&vm->log, "disk %u has %llu bytes now", slot,
 			 (unsigned long long)size_bytes);
+		err = storvsp_resized(partition_storage(vm->partition), slot, why);
+	}
 	return err;
 }

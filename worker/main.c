@@ -83,7 +83,7 @@ static int set_folder(int argc, char **argv, struct options *out)
 	return out_fail(argv[optind], &why);
 }
 
-/* Returns -1 to go on, else the exit code. */
+/* No folder in *out: there is nothing to be done; returns the exit code. */
 static int parse(int argc, char **argv, struct options *out)
 {
 	static const struct option table[] = {
@@ -112,7 +112,7 @@ static int parse(int argc, char **argv, struct options *out)
 	}
 	if (!rc)
 		rc = set_folder(argc, argv, out);
-	return rc ? rc : -1;
+	return rc;
 }
 
 /* ---- start ---- */
@@ -292,11 +292,11 @@ static int run(const struct options *options, uint64_t began_ns)
 static int check(const struct options *options)
 {
 	struct places places = {.dir = options->dir,
-				.dir_fd = open(options->dir, O_PATH | O_DIRECTORY | O_CLOEXEC),
 				.allowed = options->allowed,
 				.allowed_count = options->allowed_count};
 	struct err_why why = {0};
 
+	places.dir_fd = open(options->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (places.dir_fd < 0) {
 		err_sys(&why, errno, "cannot be opened");
 		return out_fail(options->dir, &why);
@@ -312,7 +312,7 @@ int main(int argc, char **argv)
 
 	out_begin("vmworker");
 	rc = parse(argc, argv, &options);
-	if (rc >= 0)
+	if (!options.dir)
 		return rc;
 	raise_limit();
 	/* what it was started in may be unmounted */

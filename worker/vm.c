@@ -10,8 +10,8 @@
 
 #include "worker/kernel.h"
 
-#define REST_NS 50000000
-#define RESTS   60u
+#define REST_NS  50000000
+#define DYING_NS UINT64_C(3000000000)
 
 uint64_t monotonic_ns(void)
 {
@@ -91,12 +91,12 @@ static enum err open_disks(struct vm *vm, struct err_why *why)
 {
 	const struct snap_view_opts opts = {.writable = true, .direct = true};
 	const struct timespec rest = {.tv_nsec = REST_NS};
-	bool killed = control_is_stale(vm->dir_fd);
-	enum err err;
+	uint64_t until = control_is_stale(vm->dir_fd) ? monotonic_ns() + DYING_NS : 0;
 
-	for (unsigned i = 0;; i++) {
-		err = snap_view_open(vm->store, NULL, &opts, &vm->view, why);
-		if (err != ERR_LOCKED || !killed || i == RESTS)
+	for (;;) {
+		enum err err = snap_view_open(vm->store, NULL, &opts, &vm->view, why);
+
+		if (err != ERR_LOCKED || monotonic_ns() >= until)
 			return err;
 		nanosleep(&rest, NULL);
 	}

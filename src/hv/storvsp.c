@@ -14,6 +14,13 @@
 
 /* ---- units, from the channels' threads ---- */
 
+void vsp_tell_idle(struct storvsp *adapter)
+{
+	pthread_mutex_lock(&adapter->lock);
+	pthread_cond_broadcast(&adapter->unit_idle);
+	pthread_mutex_unlock(&adapter->lock);
+}
+
 struct vsp_unit *vsp_unit_take(struct storvsp *adapter, unsigned lun)
 {
 	struct vsp_unit *unit;
@@ -32,11 +39,9 @@ struct vsp_unit *vsp_unit_take(struct storvsp *adapter, unsigned lun)
 
 void vsp_unit_put(struct storvsp *adapter, struct vsp_unit *unit)
 {
-	if (atomic_fetch_sub(&unit->users, 1) != 1 || atomic_load(&unit->present))
-		return;
-	pthread_mutex_lock(&adapter->lock);
-	pthread_cond_broadcast(&adapter->unit_idle);
-	pthread_mutex_unlock(&adapter->lock);
+	if (atomic_fetch_sub(&unit->users, 1) == 1 &&
+	    (!atomic_load(&unit->present) || atomic_load(&adapter->held)))
+		vsp_tell_idle(adapter);
 }
 
 uint64_t vsp_units(const struct storvsp *adapter)
@@ -272,6 +277,42 @@ enum err storvsp_resized(struct storvsp *adapter, unsigned lun, struct err_why *
 	atomic_store(&unit->resized, true);
 	announce(adapter);
 	return ERR_OK;
+}
+
+static void wait_for_readers(struct storvsp *adapter)
+{
+	pthread_mutex_lock(&adapter->lock);
+	for (struct vsp_channel *ch = adapter->channels; ch; ch = ch->next)
+		while (atomic_load(&ch->reading))
+			pthread_cond_wait(&adapter->unit_idle, &adapter->lock);
+	pthread_mutex_unlock(&adapter->lock);
+}
+
+enum err storvsp_hold(struct storvsp *adapter, unsigned lun, struct err_why *why)
+{
+	struct vsp_unit *unit;
+	enum err err = find_unit(adapter, lun, &unit, why);
+
+	if (err != ERR_OK)
+		return err;
+	atomic_store(&adapter->held, true);
+	wait_for_readers(adapter);
+	wait_for_users(adapter, unit);
+	return ERR_OK;
+}
+
+void storvsp_release(struct storvsp *adapter, unsigned lun, struct disk *disk)
+{
+	struct vsp_unit *unit = &adapter->unit[lun];
+
+	unit->what.disk = disk;
+	if (!disk) {
+		atomic_store(&unit->present, false);
+		announce(adapter);
+	}
+	atomic_store(&adapter->held, false);
+	for (struct vsp_channel *ch = adapter->channels; ch; ch = ch->next)
+		channel_kick(ch->channel);
 }
 
 bool storvsp_get_stats(const struct storvsp *adapter, unsigned lun, struct storvsp_stats *out)

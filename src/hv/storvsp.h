@@ -72,9 +72,13 @@ enum err storvsp_attach(struct storvsp *adapter, unsigned lun, const struct stor
 enum err storvsp_detach(struct storvsp *adapter, unsigned lun, struct err_why *why);
 /* The disk behind the unit has another size now; the guest is told. */
 enum err storvsp_resized(struct storvsp *adapter, unsigned lun, struct err_why *why);
-/* Readable when storvsp_run has something to do on the bus's thread: offers of sub-channels. */
-int storvsp_fd(const struct storvsp *adapter);
-void storvsp_run(struct storvsp *adapter);
+/*
+ * Nothing new is begun on any unit until storvsp_release; on return nothing is in flight on this
+ * one. Commands wait meanwhile, they do not fail.
+ */
+enum err storvsp_hold(struct storvsp *adapter, unsigned lun, struct err_why *why);
+/* Go on, with another disk behind the unit; NULL: it is detached. */
+void storvsp_release(struct storvsp *adapter, unsigned lun, struct disk *disk);
 
 /* False: no such unit. */
 bool storvsp_get_stats(const struct storvsp *adapter, unsigned lun, struct storvsp_stats *out);

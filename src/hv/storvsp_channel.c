@@ -268,6 +268,24 @@ static bool read_packets(struct vsp_channel *ch)
 	return false;
 }
 
+/* False: packets are not to be read now; whoever forbids it is told when we have stopped. */
+static bool begin_reading(struct vsp_channel *ch)
+{
+	atomic_store(&ch->reading, true);
+	if (!atomic_load(&ch->adapter->held))
+		return true;
+	atomic_store(&ch->reading, false);
+	vsp_tell_idle(ch->adapter);
+	return false;
+}
+
+static void end_reading(struct vsp_channel *ch)
+{
+	atomic_store(&ch->reading, false);
+	if (atomic_load(&ch->adapter->held))
+		vsp_tell_idle(ch->adapter);
+}
+
 static void announce_units(struct vsp_channel *ch)
 {
 	uint8_t packet[VSTOR_BYTES];
@@ -301,7 +319,12 @@ static void turn(struct vsp_channel *ch)
 	if (ch->waiting)
 		retry_later(ch);
 	announce_units(ch);
+	if (!begin_reading(ch)) {
+		queue_wait(ch->queue);
+		return;
+	}
 	empty = read_packets(ch);
+	end_reading(ch);
 	if (may_read(ch) && (!empty || channel_rest(ch->channel)))
 		queue_poll(ch->queue);
 	else

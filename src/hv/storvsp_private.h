@@ -92,6 +92,7 @@ struct vsp_channel {
 	/* Commands of each phase at the disks; written by the thread, read by whoever resets. */
 	atomic_uint outstanding[2];
 
+	atomic_bool reading;  /* packets; looks at adapter->held before it begins to */
 	atomic_bool stop;     /* set by the bus's thread */
 	atomic_bool announce; /* the same: tell the guest to look for units */
 
@@ -111,11 +112,13 @@ struct storvsp {
 	int event_fd;
 	atomic_uint wanted; /* sub-channels to offer */
 	atomic_bool subs;   /* they were asked for since the primary was opened */
+	atomic_bool held;   /* no packets are read; written by the bus's thread */
 	_Atomic uint64_t faults;
 	_Atomic(const char *) fault; /* the last one */
 
 	pthread_mutex_t lock;
-	pthread_cond_t unit_idle; /* a unit that is not present has lost its last user */
+	/* a unit that is not present, or held, has lost its last user; reading has stopped */
+	pthread_cond_t unit_idle;
 	struct vsp_channel *channels;
 
 	/*
@@ -132,6 +135,8 @@ struct storvsp {
 /* NULL: there is none. Give it back with vsp_unit_put. */
 struct vsp_unit *vsp_unit_take(struct storvsp *adapter, unsigned lun);
 void vsp_unit_put(struct storvsp *adapter, struct vsp_unit *unit);
+/* Whoever waits on unit_idle looks again. */
+void vsp_tell_idle(struct storvsp *adapter);
 /* Bit n: there is a unit n. */
 uint64_t vsp_units(const struct storvsp *adapter);
 

@@ -163,12 +163,13 @@ uint64_t vp_cpu_ns(const struct vp *vp)
 
 static enum err set_msr(struct vp *vp, uint32_t index, uint64_t value, struct err_why *why)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msrs = {.head.nmsrs = 1, .entry = {.index = index, .data = value}};
+	_Alignas(struct kvm_msrs)
+	    uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)] = {0};
+	struct kvm_msrs *msrs = (struct kvm_msrs *)room;
 
-	if (ioctl(vp->fd, KVM_SET_MSRS, &msrs) != 1)
+	msrs->nmsrs = 1;
+	msrs->entries[0] = (struct kvm_msr_entry){.index = index, .data = value};
+	if (ioctl(vp->fd, KVM_SET_MSRS, msrs) != 1)
 		return err_sys(why, errno, "KVM_SET_MSRS 0x%x", index);
 	return ERR_OK;
 }

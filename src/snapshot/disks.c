@@ -134,39 +134,51 @@ enum err snap_disk_remove(struct store *store, unsigned slot, struct err_why *wh
 
 /* ---- another size ---- */
 
-/* The leaf's file, which nobody has open now; its record learns the size when it is sealed. */
-static enum err resize_leaf(struct store *store, unsigned slot, uint64_t size_bytes,
-			    struct err_why *why)
+/* The leaf's file, which nobody has open now, and what the catalogue says of it. Takes over `cat`.
+ */
+static enum err resize_leaf(struct store *store, struct catalogue *cat, unsigned slot,
+			    uint64_t size_bytes, struct err_why *why)
 {
 	const struct vhd_open_opts open = {.ns = store->ns};
 	const struct vhd_resize_opts opts = {.size_bytes = size_bytes};
 	struct layers layers;
-	enum err e = layers_of(store, store->cat, store->cat->leaf[slot], &layers, why);
+	enum err e = layers_of(store, cat, cat->leaf[slot], &layers, why);
 
 	if (!e)
 		e = vhd_resize(layers.facts[layers.count - 1].path, &open, &opts, why);
 	layers_free(&layers);
-	return e;
+	if (e) {
+		cat_free(cat);
+		return e;
+	}
+	cat_layer(cat, cat->leaf[slot])->size_bytes = size_bytes;
+	return store_commit(store, cat, why);
 }
 
-static enum err resize(struct store *store, unsigned slot, uint64_t size_bytes, struct err_why *why)
+static enum err check_resize(struct store *store, const struct catalogue *cat, unsigned slot,
+			     struct err_why *why)
 {
-	struct view *writer = store->writer;
-	enum err e = check_slot(store->cat, slot, why);
+	enum err e = check_slot(cat, slot, why);
 
-	if (!e && !writer)
-		e = store_check_no_writer(store, why);
-	if (!e && writer)
-		e = view_close_slot(writer, slot, why);
-	if (e)
+	return e || store->writer ? e : store_check_no_writer(store, why);
+}
+
+/* Takes over `cat`. */
+static enum err resize(struct store *store, struct catalogue *cat, unsigned slot,
+		       uint64_t size_bytes, struct err_why *why)
+{
+	enum err e = check_resize(store, cat, slot, why), again = ERR_OK;
+
+	if (!e && store->writer)
+		e = view_close_slot(store->writer, slot, why);
+	if (e) {
+		cat_free(cat);
 		return e;
-	e = resize_leaf(store, slot, size_bytes, why);
-	if (writer) {
-		enum err again = view_open_slot(writer, store->cat, slot, e ? NULL : why);
-
-		e = e ? e : again;
 	}
-	return e;
+	e = resize_leaf(store, cat, slot, size_bytes, why);
+	if (store->writer)
+		again = view_open_slot(store->writer, store->cat, slot, e ? NULL : why);
+	return e ? e : again;
 }
 
 enum err snap_disk_resize(struct store *store, unsigned slot, uint64_t size_bytes,
@@ -177,8 +189,7 @@ enum err snap_disk_resize(struct store *store, unsigned slot, uint64_t size_byte
 
 	if (e)
 		return e;
-	cat_free(cat); /* it does not change */
-	e = resize(store, slot, size_bytes, why);
+	e = resize(store, cat, slot, size_bytes, why);
 	store_end(store);
 	return e;
 }

@@ -100,10 +100,10 @@ Test(snap_catalogue, one_that_is_cut_or_too_long_is_refused)
 		memcpy(part, bytes, cut);
 		cr_assert_eq(sample_decode(part, cut, NULL), ERR_CORRUPT, "%zu bytes", cut);
 		if (cut >= CAT_HEADER_BYTES) {
-			slab_seal(part, cut);
+			store_lab_seal(part, cut);
 			cr_assert_eq(sample_decode(part, cut, NULL), ERR_CORRUPT, "%zu bytes", cut);
-			slab_set(part, 32, 8, cut);
-			slab_seal(part, cut);
+			store_lab_set(part, 32, 8, cut);
+			store_lab_seal(part, cut);
 			cr_assert_eq(sample_decode(part, cut, NULL), ERR_CORRUPT, "%zu bytes", cut);
 		}
 		free(part);
@@ -158,7 +158,7 @@ Test(snap_catalogue, text_is_there_once)
 	cat->node[0].note[100000] = 0;
 	cr_assert_eq(cat_encode(cat, &bytes, &len, NULL), ERR_OK);
 	memcpy(bytes + NODE_AT(8) + 48, bytes + NODE_AT(7) + 48, 8);
-	slab_seal(bytes, len);
+	store_lab_seal(bytes, len);
 	cr_expect_eq(sample_decode(bytes, len, &why), ERR_CORRUPT);
 	cr_expect(strstr(why.text, "text is used twice"), "%s", why.text);
 	free(bytes);
@@ -178,11 +178,11 @@ Test(snap_catalogue, an_empty_slot_is_a_feature_that_readers_must_know)
 		uint8_t *bytes = sample_bytes(&len), *again;
 
 		cr_expect_eq(get_le32(bytes + 16), 0, "it is not set without need");
-		slab_set(bytes, slots[i], 8, 0);
-		slab_seal(bytes, len);
+		store_lab_set(bytes, slots[i], 8, 0);
+		store_lab_seal(bytes, len);
 		cr_expect_eq(sample_decode(bytes, len, NULL), ERR_CORRUPT);
-		slab_set(bytes, 16, 4, 1);
-		slab_seal(bytes, len);
+		store_lab_set(bytes, 16, 4, 1);
+		store_lab_seal(bytes, len);
 		cr_assert_eq(cat_decode(bytes, len, &cat, &why), ERR_OK, "%s", why.text);
 		cr_assert_eq(cat_encode(cat, &again, &len, NULL), ERR_OK);
 		cr_expect_arr_eq(again, bytes, len);
@@ -197,12 +197,12 @@ Test(snap_catalogue, an_empty_slot_is_a_feature_that_readers_must_know)
 static void set_feature(struct slab *lab, size_t at)
 {
 	size_t len;
-	uint8_t *bytes = slab_bytes(lab, SLAB_CAT, &len);
+	uint8_t *bytes = store_lab_bytes(lab, SLAB_CAT, &len);
 
-	slab_set(bytes, at, 4, 0x10);
-	slab_set(bytes, 10, 2, 7); /* minor */
-	slab_seal(bytes, len);
-	slab_put_bytes(lab, SLAB_CAT, bytes, len);
+	store_lab_set(bytes, at, 4, 0x10);
+	store_lab_set(bytes, 10, 2, 7); /* minor */
+	store_lab_seal(bytes, len);
+	store_lab_put_bytes(lab, SLAB_CAT, bytes, len);
 	free(bytes);
 }
 
@@ -213,27 +213,27 @@ Test(snap_catalogue, unknown_features_are_refused_or_cleared_before_a_write)
 		struct store *store;
 		size_t len;
 
-		slab_start(&lab, 2);
-		slab_make_line(&lab);
+		store_lab_start(&lab, 2);
+		store_lab_make_line(&lab);
 		set_feature(&lab, at);
-		uint64_t before = slab_hash(&lab, SLAB_DIR);
+		uint64_t before = store_lab_hash(&lab, SLAB_DIR);
 		for (unsigned flags = 0; flags <= SNAP_READONLY && at < 24; flags++) {
-			cr_expect_eq(slab_try_open(&lab, flags, &store), ERR_UNSUPPORTED);
-			cr_expect(slab_said(&lab, "features"), "%s", lab.v.why.text);
-			cr_expect_eq(slab_repair(&lab), ERR_UNSUPPORTED, "nor repaired away");
+			cr_expect_eq(store_lab_try_open(&lab, flags, &store), ERR_UNSUPPORTED);
+			cr_expect(store_lab_said(&lab, "features"), "%s", lab.v.why.text);
+			cr_expect_eq(store_lab_repair(&lab), ERR_UNSUPPORTED, "nor repaired away");
 		}
-		cr_expect_eq(slab_hash(&lab, SLAB_DIR), before);
+		cr_expect_eq(store_lab_hash(&lab, SLAB_DIR), before);
 		if (at == 24) {
-			store = slab_open(&lab, 0);
-			slab_check_line(store);
-			slab_take(store, "three");
+			store = store_lab_open(&lab, 0);
+			store_lab_check_line(store);
+			store_lab_take(store, "three");
 			snap_close(store);
-			uint8_t *bytes = slab_bytes(&lab, SLAB_CAT, &len);
+			uint8_t *bytes = store_lab_bytes(&lab, SLAB_CAT, &len);
 			cr_expect_eq(get_le32(bytes + 24), 0, "what it promised may be no more");
 			cr_expect_eq(get_le16(bytes + 10), 0);
 			free(bytes);
 		}
-		slab_stop(&lab);
+		store_lab_stop(&lab);
 	}
 }
 

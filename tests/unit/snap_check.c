@@ -12,41 +12,41 @@ static struct slab lab;
 
 static void start(void)
 {
-	slab_start(&lab, 2);
-	slab_make_line(&lab);
+	store_lab_start(&lab, 2);
+	store_lab_make_line(&lab);
 }
 
 static void stop(void)
 {
-	slab_stop(&lab);
+	store_lab_stop(&lab);
 }
 
 TestSuite(snap_check, .init = start, .fini = stop);
 
 static void expect_line(unsigned nodes)
 {
-	struct store *store = slab_open(&lab, 0);
-	struct snap_tree tree = slab_tree(store);
+	struct store *store = store_lab_open(&lab, 0);
+	struct snap_tree tree = store_lab_tree(store);
 
 	cr_expect_eq(tree.count, nodes);
 	snap_tree_free(&tree);
-	slab_check_line(store);
-	slab_take(store, "after");
+	store_lab_check_line(store);
+	store_lab_take(store, "after");
 	snap_close(store);
-	cr_expect_eq(slab_verdict(&lab, true), ERR_OK);
+	cr_expect_eq(store_lab_verdict(&lab, true), ERR_OK);
 }
 
 /* Of "one" or "two"; NULL: the leaf. free() it. */
 static char *layer_of(const char *name, unsigned disk)
 {
-	struct store *store = slab_open(&lab, SNAP_READONLY);
-	struct snap_tree tree = slab_tree(store);
+	struct store *store = store_lab_open(&lab, SNAP_READONLY);
+	struct snap_tree tree = store_lab_tree(store);
 	struct guid id = {0};
 
 	for (unsigned i = 0; name && i < tree.count; i++)
 		if (!strcmp(tree.node[i].name, name))
 			id = tree.node[i].id;
-	char *path = slab_layer_path(store, name ? &id : NULL, disk);
+	char *path = store_lab_layer_path(store, name ? &id : NULL, disk);
 	snap_tree_free(&tree);
 	snap_close(store);
 	return path;
@@ -80,26 +80,26 @@ static void tear(const char *path, size_t at)
 Test(snap_check, a_torn_catalogue_is_had_from_its_copy)
 {
 	size_t len;
-	uint8_t *good = slab_bytes(&lab, SLAB_CAT, &len);
+	uint8_t *good = store_lab_bytes(&lab, SLAB_CAT, &len);
 	struct store *store;
 
 	for (size_t at = 0; at + 64 <= len; at += 200) {
 		tear(SLAB_CAT, at);
-		uint64_t before = slab_hash(&lab, SLAB_DIR);
-		cr_expect_eq(slab_try_open(&lab, 0, &store), ERR_CORRUPT, "at %zu", at);
-		struct snap_report report = slab_check(&lab, true);
+		uint64_t before = store_lab_hash(&lab, SLAB_DIR);
+		cr_expect_eq(store_lab_try_open(&lab, 0, &store), ERR_CORRUPT, "at %zu", at);
+		struct snap_report report = store_lab_check(&lab, true);
 		cr_expect_eq(report.count, 1);
-		cr_expect(slab_reports(&report, SNAP_REPAIRABLE, "catalogue: "));
+		cr_expect(store_lab_reports(&report, SNAP_REPAIRABLE, "catalogue: "));
 		cr_expect(offers(&report, "put the second copy (2 snapshots) in its place"));
 		snap_report_free(&report);
-		cr_expect_eq(slab_hash(&lab, SLAB_DIR), before, "looking changes nothing");
-		cr_expect_eq(slab_repair(&lab), ERR_OK, "%s", lab.v.why.text);
-		store = slab_open(&lab, 0);
-		slab_check_line(store);
+		cr_expect_eq(store_lab_hash(&lab, SLAB_DIR), before, "looking changes nothing");
+		cr_expect_eq(store_lab_repair(&lab), ERR_OK, "%s", lab.v.why.text);
+		store = store_lab_open(&lab, 0);
+		store_lab_check_line(store);
 		snap_close(store);
-		cr_expect_eq(slab_verdict(&lab, true), ERR_OK);
+		cr_expect_eq(store_lab_verdict(&lab, true), ERR_OK);
 	}
-	struct catalogue *cat = slab_read(&lab, STORE_CATALOGUE);
+	struct catalogue *cat = store_lab_read(&lab, STORE_CATALOGUE);
 	cr_expect_gt(cat->generation, get_le64(good + 40), "whoever remembers the old one sees it");
 	cat_free(cat);
 	free(good);
@@ -111,23 +111,23 @@ Test(snap_check, a_missing_catalogue_is_had_from_its_copy)
 	struct store *store;
 
 	cr_assert_eq(file_ns_unlink(lab.ns, SLAB_CAT, NULL), ERR_OK);
-	cr_expect_eq(slab_try_open(&lab, 0, &store), ERR_REPAIRABLE);
-	cr_expect(slab_said(&lab, "check --repair can bring it back"), "%s", lab.v.why.text);
-	cr_expect_eq(slab_verdict(&lab, true), ERR_REPAIRABLE);
-	cr_expect_eq(slab_repair(&lab), ERR_OK, "%s", lab.v.why.text);
+	cr_expect_eq(store_lab_try_open(&lab, 0, &store), ERR_REPAIRABLE);
+	cr_expect(store_lab_said(&lab, "check --repair can bring it back"), "%s", lab.v.why.text);
+	cr_expect_eq(store_lab_verdict(&lab, true), ERR_REPAIRABLE);
+	cr_expect_eq(store_lab_repair(&lab), ERR_OK, "%s", lab.v.why.text);
 	expect_line(2);
 }
 
 Test(snap_check, a_damaged_copy_is_no_harm_and_is_renewed)
 {
-	struct store *store = slab_open(&lab, 0);
+	struct store *store = store_lab_open(&lab, 0);
 
 	tear(SLAB_COPY, 8);
-	cr_expect_eq(slab_verdict(&lab, true), ERR_OK);
-	slab_take(store, "three");
+	cr_expect_eq(store_lab_verdict(&lab, true), ERR_OK);
+	store_lab_take(store, "three");
 	snap_close(store);
-	struct catalogue *copy = slab_read(&lab, CATALOGUE_COPY);
-	struct catalogue *cat = slab_read(&lab, STORE_CATALOGUE);
+	struct catalogue *copy = store_lab_read(&lab, CATALOGUE_COPY);
+	struct catalogue *cat = store_lab_read(&lab, STORE_CATALOGUE);
 	cr_expect_eq(copy->generation, cat->generation);
 	cr_expect_eq(copy->nodes, 3);
 	cat_free(copy);
@@ -140,13 +140,13 @@ Test(snap_check, without_both_nothing_is_touched)
 
 	tear(SLAB_CAT, 8);
 	tear(SLAB_COPY, 200);
-	uint64_t before = slab_hash(&lab, SLAB_DIR);
-	struct snap_report report = slab_check(&lab, true);
-	cr_expect(slab_reports(&report, SNAP_LOST, "its second copy cannot be read either"));
+	uint64_t before = store_lab_hash(&lab, SLAB_DIR);
+	struct snap_report report = store_lab_check(&lab, true);
+	cr_expect(store_lab_reports(&report, SNAP_LOST, "its second copy cannot be read either"));
 	snap_report_free(&report);
-	slab_repair(&lab);
-	cr_expect_eq(slab_try_open(&lab, 0, &store), ERR_CORRUPT);
-	cr_expect_eq(slab_hash(&lab, SLAB_DIR), before);
+	store_lab_repair(&lab);
+	cr_expect_eq(store_lab_try_open(&lab, 0, &store), ERR_CORRUPT);
+	cr_expect_eq(store_lab_hash(&lab, SLAB_DIR), before);
 	cr_expect_eq(snap_remove(lab.ns, SLAB_DIR, NULL), ERR_OK, "but it can be removed");
 }
 
@@ -154,33 +154,34 @@ Test(snap_check, without_both_nothing_is_touched)
 Test(snap_check, an_older_copy_with_newer_leaves)
 {
 	size_t len;
-	uint8_t *old = slab_bytes(&lab, SLAB_COPY, &len);
-	struct store *store = slab_open(&lab, 0);
+	uint8_t *old = store_lab_bytes(&lab, SLAB_COPY, &len);
+	struct store *store = store_lab_open(&lab, 0);
 
-	slab_take(store, "three");
-	slab_write(store, 0, 0, 4);
-	slab_write(store, 1, 0, 4);
+	store_lab_take(store, "three");
+	store_lab_write(store, 0, 0, 4);
+	store_lab_write(store, 1, 0, 4);
 	snap_close(store);
-	slab_put_bytes(&lab, SLAB_COPY, old, len);
+	store_lab_put_bytes(&lab, SLAB_COPY, old, len);
 	tear(SLAB_CAT, 8);
-	struct snap_report report = slab_check(&lab, true);
+	struct snap_report report = store_lab_check(&lab, true);
 	cr_expect(offers(&report, "with the newer disks on top"));
 	snap_report_free(&report);
-	cr_expect_eq(slab_repair(&lab), ERR_OK, "%s", lab.v.why.text);
+	cr_expect_eq(store_lab_repair(&lab), ERR_OK, "%s", lab.v.why.text);
 
-	store = slab_open(&lab, 0);
-	struct snap_tree tree = slab_tree(store);
+	store = store_lab_open(&lab, 0);
+	struct snap_tree tree = store_lab_tree(store);
 	cr_assert_eq(tree.count, 3);
 	cr_expect_str_eq(tree.node[2].name, "recovered");
 	cr_expect_eq(tree.current_idx, 2);
 	for (unsigned d = 0; d < 2; d++) {
-		cr_expect_eq(slab_tag(store, &tree.node[2].id, d, 0), 3);
-		cr_expect_eq(slab_tag(store, NULL, d, 0), 4, "nothing that was written is lost");
-		cr_expect_eq(slab_tag(store, NULL, d, 1), 11);
+		cr_expect_eq(store_lab_tag(store, &tree.node[2].id, d, 0), 3);
+		cr_expect_eq(store_lab_tag(store, NULL, d, 0), 4,
+			     "nothing that was written is lost");
+		cr_expect_eq(store_lab_tag(store, NULL, d, 1), 11);
 	}
 	snap_tree_free(&tree);
 	snap_close(store);
-	cr_expect_eq(slab_verdict(&lab, true), ERR_OK);
+	cr_expect_eq(store_lab_verdict(&lab, true), ERR_OK);
 	free(old);
 }
 
@@ -189,41 +190,42 @@ Test(snap_check, an_older_copy_with_newer_leaves)
 Test(snap_check, a_missing_layer_takes_along_what_needs_it)
 {
 	remove_layer("two", 1);
-	struct snap_report report = slab_check(&lab, false);
-	cr_expect(slab_reports(&report, SNAP_LOST, "of snapshot \"two\": "));
-	cr_expect(slab_reports(&report, SNAP_LOST, "1 of 2 snapshots need layers that are gone"));
-	cr_expect(slab_reports(&report, SNAP_LOST, "the current state needs a layer"));
+	struct snap_report report = store_lab_check(&lab, false);
+	cr_expect(store_lab_reports(&report, SNAP_LOST, "of snapshot \"two\": "));
+	cr_expect(
+	    store_lab_reports(&report, SNAP_LOST, "1 of 2 snapshots need layers that are gone"));
+	cr_expect(store_lab_reports(&report, SNAP_LOST, "the current state needs a layer"));
 	cr_expect(offers(&report, "go back to snapshot \"one\"; the files stay"));
 	cr_expect_eq(report.nodes, 2);
 	cr_expect_eq(report.layers, 6);
 	snap_report_free(&report);
 	char *kept = layer_of("two", 0);
-	cr_expect_eq(slab_repair(&lab), ERR_OK, "%s", lab.v.why.text);
+	cr_expect_eq(store_lab_repair(&lab), ERR_OK, "%s", lab.v.why.text);
 	cr_expect_neq(vlab_size(&lab.v, kept), UINT64_MAX, "what holds data stays");
 	free(kept);
-	struct store *store = slab_open(&lab, 0);
-	struct snap_tree tree = slab_tree(store);
+	struct store *store = store_lab_open(&lab, 0);
+	struct snap_tree tree = store_lab_tree(store);
 	cr_assert_eq(tree.count, 1);
 	cr_expect_eq(tree.current_idx, 0);
-	cr_expect_eq(slab_tag(store, &tree.node[0].id, 0, 0), 1);
-	cr_expect_eq(slab_tag(store, NULL, 1, 0), 1);
-	cr_expect_eq(slab_tag(store, NULL, 1, 2), 0);
+	cr_expect_eq(store_lab_tag(store, &tree.node[0].id, 0, 0), 1);
+	cr_expect_eq(store_lab_tag(store, NULL, 1, 0), 1);
+	cr_expect_eq(store_lab_tag(store, NULL, 1, 2), 0);
 	snap_tree_free(&tree);
 	snap_close(store);
-	cr_expect_eq(slab_verdict(&lab, true), ERR_OK);
+	cr_expect_eq(store_lab_verdict(&lab, true), ERR_OK);
 }
 
 Test(snap_check, a_missing_leaf_alone_costs_what_was_written_to_it)
 {
 	remove_layer(NULL, 0);
-	struct snap_report report = slab_check(&lab, false);
-	cr_expect_not(slab_reports(&report, SNAP_LOST, "snapshots need layers"));
+	struct snap_report report = store_lab_check(&lab, false);
+	cr_expect_not(store_lab_reports(&report, SNAP_LOST, "snapshots need layers"));
 	cr_expect(offers(&report, "go back to snapshot \"two\""));
 	snap_report_free(&report);
-	cr_expect_eq(slab_repair(&lab), ERR_OK, "%s", lab.v.why.text);
-	struct store *store = slab_open(&lab, 0);
-	cr_expect_eq(slab_tag(store, NULL, 0, 0), 2);
-	cr_expect_eq(slab_tag(store, NULL, 1, 0), 2, "both disks are of one moment");
+	cr_expect_eq(store_lab_repair(&lab), ERR_OK, "%s", lab.v.why.text);
+	struct store *store = store_lab_open(&lab, 0);
+	cr_expect_eq(store_lab_tag(store, NULL, 0, 0), 2);
+	cr_expect_eq(store_lab_tag(store, NULL, 1, 0), 2, "both disks are of one moment");
 	snap_close(store);
 }
 
@@ -232,25 +234,25 @@ Test(snap_check, a_missing_base_is_waited_for)
 	char *path = layer_of("one", 0);
 
 	cr_assert_eq(file_ns_rename(lab.ns, path, "/aside.vhd", NULL), ERR_OK);
-	uint64_t before = slab_hash(&lab, SLAB_DIR);
-	struct snap_report report = slab_check(&lab, false);
-	cr_expect(slab_reports(&report, SNAP_LOST, "nothing can be done until it is back"));
+	uint64_t before = store_lab_hash(&lab, SLAB_DIR);
+	struct snap_report report = store_lab_check(&lab, false);
+	cr_expect(store_lab_reports(&report, SNAP_LOST, "nothing can be done until it is back"));
 	snap_report_free(&report);
-	cr_expect_eq(slab_repair(&lab), ERR_REFUSED);
-	cr_expect(slab_said(&lab, "as long as the missing layers are not back"), "%s",
+	cr_expect_eq(store_lab_repair(&lab), ERR_REFUSED);
+	cr_expect(store_lab_said(&lab, "as long as the missing layers are not back"), "%s",
 		  lab.v.why.text);
-	cr_expect_eq(slab_hash(&lab, SLAB_DIR), before);
+	cr_expect_eq(store_lab_hash(&lab, SLAB_DIR), before);
 	cr_assert_eq(file_ns_rename(lab.ns, "/aside.vhd", path, NULL), ERR_OK);
-	cr_expect_eq(slab_verdict(&lab, true), ERR_OK);
+	cr_expect_eq(store_lab_verdict(&lab, true), ERR_OK);
 	free(path);
 	expect_line(2);
 }
 
 static void expect_lost(const char *says)
 {
-	struct snap_report report = slab_check(&lab, false);
+	struct snap_report report = store_lab_check(&lab, false);
 
-	cr_expect(slab_reports(&report, SNAP_LOST, says), "%s", says);
+	cr_expect(store_lab_reports(&report, SNAP_LOST, says), "%s", says);
 	snap_report_free(&report);
 }
 
@@ -258,11 +260,12 @@ Test(snap_check, a_layer_that_is_another_disk)
 {
 	char *path = layer_of("two", 0), *other = layer_of("two", 1);
 	size_t len;
-	uint8_t *good = slab_bytes(&lab, path, &len), *bytes = slab_bytes(&lab, other, &len);
+	uint8_t *good = store_lab_bytes(&lab, path, &len),
+		*bytes = store_lab_bytes(&lab, other, &len);
 
-	slab_put_bytes(&lab, path, bytes, len);
+	store_lab_put_bytes(&lab, path, bytes, len);
 	expect_lost("is another disk: its UUID is not the one it had");
-	slab_put_bytes(&lab, path, good, 0);
+	store_lab_put_bytes(&lab, path, good, 0);
 	expect_lost("of snapshot \"two\": ");
 	free(good);
 	free(bytes);
@@ -278,7 +281,7 @@ static void shrink_in_catalogue(struct catalogue *cat)
 
 Test(snap_check, a_layer_that_the_catalogue_knows_otherwise)
 {
-	slab_edit(&lab, shrink_in_catalogue);
+	store_lab_edit(&lab, shrink_in_catalogue);
 	expect_lost("is a disk of another size");
 	expect_lost("is another disk");
 }
@@ -292,11 +295,12 @@ Test(snap_check, a_header_that_names_another_parent_is_rewritten)
 	memset(header + 40, 0x77, 16);
 	vlab_put(&lab.v, path, 512, header, sizeof(header));
 	vlab_mend(&lab.v, path, 512, true);
-	struct snap_report report = slab_check(&lab, false);
-	cr_expect(slab_reports(&report, SNAP_REPAIRABLE, "names another parent in its header"));
+	struct snap_report report = store_lab_check(&lab, false);
+	cr_expect(
+	    store_lab_reports(&report, SNAP_REPAIRABLE, "names another parent in its header"));
 	cr_expect(offers(&report, "rewrite its header"));
 	snap_report_free(&report);
-	cr_expect_eq(slab_repair(&lab), ERR_OK, "%s", lab.v.why.text);
+	cr_expect_eq(store_lab_repair(&lab), ERR_OK, "%s", lab.v.why.text);
 	vlab_get(&lab.v, path, 512 + 40, uuid, sizeof(uuid));
 	cr_expect_neq(uuid[0], 0x77);
 	free(path);
@@ -312,17 +316,17 @@ Test(snap_check, a_damaged_layer_is_told_of_and_left_alone)
 
 	layer_close(layer, NULL);
 	vlab_put32(&lab.v, path, bat + 12, 0x7fffff00);
-	uint8_t *before = slab_bytes(&lab, path, &len);
-	struct snap_report report = slab_check(&lab, true);
+	uint8_t *before = store_lab_bytes(&lab, path, &len);
+	struct snap_report report = store_lab_check(&lab, true);
 	cr_expect_eq(report.count, 1);
-	cr_expect(slab_reports(&report, SNAP_LOST, "of snapshot \"one\": bat[3]"), "%s",
+	cr_expect(store_lab_reports(&report, SNAP_LOST, "of snapshot \"one\": bat[3]"), "%s",
 		  report.finding[0].what);
 	cr_expect_str_eq(report.finding[0].action, "");
 	snap_report_free(&report);
-	slab_repair(&lab);
-	uint8_t *after = slab_bytes(&lab, path, &len);
+	store_lab_repair(&lab);
+	uint8_t *after = store_lab_bytes(&lab, path, &len);
 	cr_expect_arr_eq(after, before, len);
-	cr_expect_eq(slab_verdict(&lab, true), ERR_CORRUPT);
+	cr_expect_eq(store_lab_verdict(&lab, true), ERR_CORRUPT);
 	free(after);
 	free(before);
 	free(path);
@@ -332,16 +336,16 @@ Test(snap_check, strays_are_a_note)
 {
 	struct snap_report report;
 
-	slab_put_bytes(&lab, SLAB_DIR "/00000000ffff.vhd", (const uint8_t *)"data", 4);
-	slab_put_bytes(&lab, SLAB_DIR "/0000000000ff.vhd", (const uint8_t *)"data", 4);
-	slab_put_bytes(&lab, SLAB_DIR "/notes.txt", (const uint8_t *)"mine", 4);
-	report = slab_check(&lab, true);
-	cr_expect(slab_reports(&report, SNAP_NOTE, "2 layer files are not in the catalogue"));
+	store_lab_put_bytes(&lab, SLAB_DIR "/00000000ffff.vhd", (const uint8_t *)"data", 4);
+	store_lab_put_bytes(&lab, SLAB_DIR "/0000000000ff.vhd", (const uint8_t *)"data", 4);
+	store_lab_put_bytes(&lab, SLAB_DIR "/notes.txt", (const uint8_t *)"mine", 4);
+	report = store_lab_check(&lab, true);
+	cr_expect(store_lab_reports(&report, SNAP_NOTE, "2 layer files are not in the catalogue"));
 	cr_expect_eq(snap_report_result(&report), ERR_OK);
 	snap_report_free(&report);
-	uint64_t before = slab_hash(&lab, SLAB_DIR);
-	cr_expect_eq(slab_repair(&lab), ERR_OK);
-	cr_expect_eq(slab_hash(&lab, SLAB_DIR), before, "it may be somebody's data");
+	uint64_t before = store_lab_hash(&lab, SLAB_DIR);
+	cr_expect_eq(store_lab_repair(&lab), ERR_OK);
+	cr_expect_eq(store_lab_hash(&lab, SLAB_DIR), before, "it may be somebody's data");
 	expect_line(2);
 	cr_expect_neq(vlab_size(&lab.v, SLAB_DIR "/0000000000ff.vhd"), UINT64_MAX);
 }
@@ -353,14 +357,14 @@ static char *interrupt_fold(void)
 {
 	struct snap_fold_opts little = {.budget_bytes = 512};
 	struct snap_fold_result result;
-	struct store *store = slab_open(&lab, 0);
-	struct snap_tree tree = slab_tree(store);
+	struct store *store = store_lab_open(&lab, 0);
+	struct snap_tree tree = store_lab_tree(store);
 
-	slab_delete(store, &tree.node[0].id);
+	store_lab_delete(store, &tree.node[0].id);
 	snap_tree_free(&tree);
 	cr_assert_eq(snap_fold(store, &little, &result, NULL), ERR_OK);
 	snap_close(store);
-	struct catalogue *cat = slab_read(&lab, STORE_CATALOGUE);
+	struct catalogue *cat = store_lab_read(&lab, STORE_CATALOGUE);
 	cr_assert(cat->fold.lower && cat->fold.phase == CAT_FOLD_COPY, "it is under way");
 	char *path = store_layer_path(SLAB_DIR, cat_fold_target(cat));
 	cat_free(cat);
@@ -374,22 +378,22 @@ Test(snap_check, what_an_interrupted_fold_left_is_a_note)
 
 	/* as a crash while the file was growing leaves it */
 	vlab_truncate(&lab.v, path, size + 65536);
-	cr_expect_eq(slab_verdict(&lab, false), ERR_OK);
-	struct snap_report report = slab_check(&lab, true);
+	cr_expect_eq(store_lab_verdict(&lab, false), ERR_OK);
+	struct snap_report report = store_lab_check(&lab, true);
 	cr_expect_eq(snap_report_result(&report), ERR_OK, "%s", report.finding[0].what);
-	cr_expect(slab_reports(&report, SNAP_NOTE, "the next fold mends it: "));
+	cr_expect(store_lab_reports(&report, SNAP_NOTE, "the next fold mends it: "));
 	cr_expect_not(offers(&report, "repair it"));
 	snap_report_free(&report);
-	uint64_t before = slab_hash(&lab, SLAB_DIR);
-	cr_expect_eq(slab_repair(&lab), ERR_OK);
-	cr_expect_eq(slab_hash(&lab, SLAB_DIR), before, "there is nothing to repair");
+	uint64_t before = store_lab_hash(&lab, SLAB_DIR);
+	cr_expect_eq(store_lab_repair(&lab), ERR_OK);
+	cr_expect_eq(store_lab_hash(&lab, SLAB_DIR), before, "there is nothing to repair");
 
-	struct store *store = slab_open(&lab, 0);
-	slab_check_line(store);
-	slab_fold(store);
-	slab_check_line(store);
+	struct store *store = store_lab_open(&lab, 0);
+	store_lab_check_line(store);
+	store_lab_fold(store);
+	store_lab_check_line(store);
 	snap_close(store);
-	report = slab_check(&lab, true);
+	report = store_lab_check(&lab, true);
 	cr_expect_eq(report.count, 0, "%s", report.count ? report.finding[0].what : "");
 	snap_report_free(&report);
 	free(path);
@@ -401,14 +405,14 @@ Test(snap_check, other_layers_are_judged_during_a_fold_too)
 	char *path = interrupt_fold(), *leaf = layer_of(NULL, 1);
 
 	vlab_truncate(&lab.v, leaf, vlab_size(&lab.v, leaf) + 65536);
-	struct snap_report report = slab_check(&lab, true);
-	cr_expect(slab_reports(&report, SNAP_REPAIRABLE, "of the current state: "));
+	struct snap_report report = store_lab_check(&lab, true);
+	cr_expect(store_lab_reports(&report, SNAP_REPAIRABLE, "of the current state: "));
 	snap_report_free(&report);
-	cr_expect_eq(slab_repair(&lab), ERR_OK, "%s", lab.v.why.text);
-	cr_expect_eq(slab_verdict(&lab, true), ERR_OK);
-	struct store *store = slab_open(&lab, 0);
-	slab_fold(store);
-	slab_check_line(store);
+	cr_expect_eq(store_lab_repair(&lab), ERR_OK, "%s", lab.v.why.text);
+	cr_expect_eq(store_lab_verdict(&lab, true), ERR_OK);
+	struct store *store = store_lab_open(&lab, 0);
+	store_lab_fold(store);
+	store_lab_check_line(store);
 	snap_close(store);
 	free(leaf);
 	free(path);
@@ -423,12 +427,12 @@ static void make_foreign(struct catalogue *cat)
 Test(snap_check, a_fold_that_cannot_go_on_is_called_off, .timeout = 20)
 {
 	free(interrupt_fold());
-	slab_edit(&lab, make_foreign);
-	struct store *store = slab_open(&lab, 0);
-	slab_fold(store);
-	slab_check_line(store);
+	store_lab_edit(&lab, make_foreign);
+	struct store *store = store_lab_open(&lab, 0);
+	store_lab_fold(store);
+	store_lab_check_line(store);
 	snap_close(store);
-	struct catalogue *cat = slab_read(&lab, STORE_CATALOGUE);
+	struct catalogue *cat = store_lab_read(&lab, STORE_CATALOGUE);
 	cr_expect_eq(cat->fold.lower, 0);
 	cat_free(cat);
 }

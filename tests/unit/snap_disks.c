@@ -12,12 +12,12 @@ static struct slab lab;
 
 static void start(void)
 {
-	slab_start(&lab, MOST + 1);
+	store_lab_start(&lab, MOST + 1);
 }
 
 static void stop(void)
 {
-	slab_stop(&lab);
+	store_lab_stop(&lab);
 }
 
 TestSuite(snap_disks, .init = start, .fini = stop, .timeout = 60);
@@ -25,26 +25,26 @@ TestSuite(snap_disks, .init = start, .fini = stop, .timeout = 60);
 /* Block 0 of disk d has the tag `base` + d. */
 static void write_all(struct store *store, uint64_t base)
 {
-	struct snap_view *view = slab_view(store, NULL, true);
+	struct snap_view *view = store_lab_view(store, NULL, true);
 
 	cr_assert_eq(view->disk_count, MOST);
 	for (unsigned d = 0; d < MOST; d++)
 		vlab_write(view->disk[d], 0, 4096, base + d);
-	slab_close_view(view);
+	store_lab_close_view(view);
 }
 
 static void expect_all(struct store *store, const struct guid *id, uint64_t base)
 {
-	struct snap_view *view = slab_view(store, id, false);
+	struct snap_view *view = store_lab_view(store, id, false);
 
 	for (unsigned d = 0; d < MOST; d++)
 		cr_expect_eq(vlab_tag(view->disk[d], 0), base + d, "disk %u", d);
-	slab_close_view(view);
+	store_lab_close_view(view);
 }
 
 static unsigned count_files(void)
 {
-	struct snap_report report = slab_check(&lab, false);
+	struct snap_report report = store_lab_check(&lab, false);
 	unsigned layers = report.layers;
 
 	cr_expect_eq(report.count, 0, "%s", report.count ? report.finding[0].what : "");
@@ -54,12 +54,12 @@ static unsigned count_files(void)
 
 Test(snap_disks, sixty_four)
 {
-	slab_create(&lab, MOST, true);
-	struct store *store = slab_open(&lab, 0);
+	store_lab_create(&lab, MOST, true);
+	struct store *store = store_lab_open(&lab, 0);
 	write_all(store, 1000);
-	struct guid one = slab_take(store, "one"), kept;
+	struct guid one = store_lab_take(store, "one"), kept;
 	write_all(store, 2000);
-	struct guid two = slab_take(store, "two");
+	struct guid two = store_lab_take(store, "two");
 	write_all(store, 3000);
 	expect_all(store, &one, 1000);
 	expect_all(store, &two, 2000);
@@ -68,36 +68,36 @@ Test(snap_disks, sixty_four)
 	cr_assert_eq(snap_revert(store, &one, "kept", &kept, NULL), ERR_OK);
 	expect_all(store, NULL, 1000);
 	expect_all(store, &kept, 3000);
-	slab_delete(store, &two);
-	slab_fold(store);
+	store_lab_delete(store, &two);
+	store_lab_fold(store);
 	cr_expect_eq(count_files(), 3 * MOST, "one, kept and the leaves");
 	expect_all(store, &kept, 3000);
 	expect_all(store, &one, 1000);
 	snap_close(store);
-	cr_expect_eq(slab_verdict(&lab, true), ERR_OK);
+	cr_expect_eq(store_lab_verdict(&lab, true), ERR_OK);
 }
 
 /* Written to while the snapshot is taken: the writer goes on over it, on all of them. */
 Test(snap_disks, sixty_four_under_a_writer)
 {
-	slab_create(&lab, MOST, false);
-	struct store *store = slab_open(&lab, 0);
-	struct snap_view *view = slab_view(store, NULL, true);
+	store_lab_create(&lab, MOST, false);
+	struct store *store = store_lab_open(&lab, 0);
+	struct snap_view *view = store_lab_view(store, NULL, true);
 	for (unsigned d = 0; d < MOST; d++)
 		vlab_write(view->disk[d], 0, 4096, 1000 + d);
-	struct guid one = slab_take(store, "one");
+	struct guid one = store_lab_take(store, "one");
 	for (unsigned d = 0; d < MOST; d++)
 		vlab_write(view->disk[d], 0, 4096, 2000 + d);
 	expect_all(store, &one, 1000);
-	slab_close_view(view);
+	store_lab_close_view(view);
 	expect_all(store, NULL, 2000);
 	snap_close(store);
 }
 
 Test(snap_disks, one_more_is_refused)
 {
-	cr_expect_eq(slab_try_create(&lab, SLAB_DIR, MOST + 1, true), ERR_USAGE);
-	cr_expect(slab_said(&lab, "at most 64 disks"), "%s", lab.v.why.text);
+	cr_expect_eq(store_lab_try_create(&lab, SLAB_DIR, MOST + 1, true), ERR_USAGE);
+	cr_expect(store_lab_said(&lab, "at most 64 disks"), "%s", lab.v.why.text);
 	cr_expect_eq(vlab_size(&lab.v, SLAB_CAT), UINT64_MAX);
 }
 
@@ -109,24 +109,24 @@ Test(snap_disks, all_of_them_or_none)
 	struct err_why why = {0};
 	struct guid id;
 
-	slab_create(&lab, MOST, true);
-	struct store *store = slab_open(&lab, 0);
+	store_lab_create(&lab, MOST, true);
+	struct store *store = store_lab_open(&lab, 0);
 	write_all(store, 1000);
-	uint64_t before = slab_hash(&lab, SLAB_DIR);
+	uint64_t before = store_lab_hash(&lab, SLAB_DIR);
 	for (unsigned live = 0; live < 2; live++) {
-		struct snap_view *view = live ? slab_view(store, NULL, true) : NULL;
+		struct snap_view *view = live ? store_lab_view(store, NULL, true) : NULL;
 
 		names_ns_set(lab.names, &full);
 		cr_expect_eq(snap_take(store, &opts, &id, &why), ERR_NOSPC, "%s", why.text);
 		names_ns_set(lab.names, NULL);
-		slab_close_view(view);
-		cr_expect_eq(slab_hash(&lab, SLAB_DIR), before);
+		store_lab_close_view(view);
+		cr_expect_eq(store_lab_hash(&lab, SLAB_DIR), before);
 		expect_all(store, NULL, 1000);
 	}
-	slab_take(store, "one");
+	store_lab_take(store, "one");
 	expect_all(store, NULL, 1000);
 	snap_close(store);
-	cr_expect_eq(slab_verdict(&lab, true), ERR_OK);
+	cr_expect_eq(store_lab_verdict(&lab, true), ERR_OK);
 }
 
 /* Two snapshots of nothing: a VM that has only its configuration. */
@@ -135,25 +135,25 @@ Test(snap_disks, none)
 	struct snap_config config = {.memory_bytes = GIB, .cpus = 8}, first;
 	struct guid kept;
 
-	slab_create(&lab, 0, true);
-	struct store *store = slab_open(&lab, 0);
-	struct guid one = slab_take(store, "one");
+	store_lab_create(&lab, 0, true);
+	struct store *store = store_lab_open(&lab, 0);
+	struct guid one = store_lab_take(store, "one");
 	cr_assert_eq(snap_set_config(store, &config, NULL), ERR_OK);
-	slab_take(store, "two");
-	struct snap_tree tree = slab_tree(store);
+	store_lab_take(store, "two");
+	struct snap_tree tree = store_lab_tree(store);
 	cr_assert_eq(tree.count, 2);
 	first = tree.node[0].config;
 	cr_expect_eq(first.cpus, 2);
 	cr_expect_eq(tree.node[1].config.cpus, 8);
 	snap_tree_free(&tree);
-	slab_close_view(slab_view(store, &one, false));
-	slab_close_view(slab_view(store, NULL, true));
+	store_lab_close_view(store_lab_view(store, &one, false));
+	store_lab_close_view(store_lab_view(store, NULL, true));
 	cr_assert_eq(snap_revert(store, &one, NULL, &kept, NULL), ERR_OK);
-	tree = slab_tree(store);
+	tree = store_lab_tree(store);
 	cr_expect_eq(tree.config.cpus, 2);
 	snap_tree_free(&tree);
-	slab_fold(store);
-	slab_delete(store, &one);
+	store_lab_fold(store);
+	store_lab_delete(store, &one);
 	snap_close(store);
-	cr_expect_eq(slab_verdict(&lab, true), ERR_OK);
+	cr_expect_eq(store_lab_verdict(&lab, true), ERR_OK);
 }

@@ -15,19 +15,19 @@ static struct slab lab;
 /* A VM whose disks stay where they are, with a snapshot "one". */
 static void start(void)
 {
-	slab_start(&lab, 2);
-	slab_create(&lab, 2, false);
-	struct store *store = slab_open(&lab, 0);
-	slab_write(store, 0, 0, 1);
-	slab_write(store, 1, 5, 2);
-	slab_take(store, "one");
-	slab_write(store, 0, 0, 3);
+	store_lab_start(&lab, 2);
+	store_lab_create(&lab, 2, false);
+	struct store *store = store_lab_open(&lab, 0);
+	store_lab_write(store, 0, 0, 1);
+	store_lab_write(store, 1, 5, 2);
+	store_lab_take(store, "one");
+	store_lab_write(store, 0, 0, 3);
 	snap_close(store);
 }
 
 static void stop(void)
 {
-	slab_stop(&lab);
+	store_lab_stop(&lab);
 }
 
 TestSuite(snap_export, .init = start, .fini = stop, .timeout = 60);
@@ -101,19 +101,19 @@ static enum err import_it(struct err_why *why)
 static uint64_t fail_each(const struct kind *kind, enum err (*run)(struct err_why *why),
 			  const char *made)
 {
-	uint64_t disks = slab_hash(&lab, "/disks"), store = slab_hash(&lab, SLAB_DIR);
-	uint64_t out = slab_hash(&lab, OUT), nth = 1;
+	uint64_t disks = store_lab_hash(&lab, "/disks"), store = store_lab_hash(&lab, SLAB_DIR);
+	uint64_t out = store_lab_hash(&lab, OUT), nth = 1;
 	enum err e;
 
 	while (nth < MOST && with_fault(kind, nth, run, &e)) {
-		cr_assert_eq(slab_hash(&lab, "/disks"), disks, "%s, call %llu", kind->name,
+		cr_assert_eq(store_lab_hash(&lab, "/disks"), disks, "%s, call %llu", kind->name,
 			     (unsigned long long)nth);
-		cr_assert_eq(slab_hash(&lab, SLAB_DIR), store, "%s, call %llu", kind->name,
+		cr_assert_eq(store_lab_hash(&lab, SLAB_DIR), store, "%s, call %llu", kind->name,
 			     (unsigned long long)nth);
 		if (e) {
 			cr_assert_not(has_files(made), "%s, call %llu", kind->name,
 				      (unsigned long long)nth);
-			cr_assert(!strcmp(made, OUT) || slab_hash(&lab, OUT) == out);
+			cr_assert(!strcmp(made, OUT) || store_lab_hash(&lab, OUT) == out);
 		} else {
 			cr_assert_eq(snap_remove(lab.ns, made, NULL), ERR_OK);
 		}
@@ -129,23 +129,23 @@ static void fail_exports(enum snap_export_kind how)
 	struct snap_tree tree;
 
 	export_kind = how;
-	source = slab_open(&lab, 0);
+	source = store_lab_open(&lab, 0);
 	for (unsigned i = 0; i < EXPECTED; i++) {
 		cr_expect_geq(fail_each(&kinds[i], export_it, OUT), 3, "%s", kinds[i].name);
-		struct store *made = slab_open_at(&lab, OUT, 0);
-		cr_expect_eq(slab_tag(made, NULL, 0, 0), 3);
-		cr_expect_eq(slab_tag(made, NULL, 1, 5), 2);
+		struct store *made = store_lab_open_at(&lab, OUT, 0);
+		cr_expect_eq(store_lab_tag(made, NULL, 0, 0), 3);
+		cr_expect_eq(store_lab_tag(made, NULL, 1, 5), 2);
 		snap_close(made);
 		cr_assert_eq(snap_remove(lab.ns, OUT, NULL), ERR_OK);
 		cr_expect_not(has_files(OUT));
 	}
-	tree = slab_tree(source);
-	cr_expect_eq(slab_tag(source, &tree.node[0].id, 0, 0), 1);
-	cr_expect_eq(slab_tag(source, NULL, 0, 0), 3);
+	tree = store_lab_tree(source);
+	cr_expect_eq(store_lab_tag(source, &tree.node[0].id, 0, 0), 1);
+	cr_expect_eq(store_lab_tag(source, NULL, 0, 0), 3);
 	snap_tree_free(&tree);
-	slab_take(source, "two");
+	store_lab_take(source, "two");
 	snap_close(source);
-	cr_expect_eq(slab_verdict(&lab, true), ERR_OK);
+	cr_expect_eq(store_lab_verdict(&lab, true), ERR_OK);
 }
 
 Test(snap_export, flat_disks_that_fail)
@@ -167,15 +167,15 @@ Test(snap_export, imports_that_fail)
 {
 	struct err_why why = {0};
 
-	source = slab_open(&lab, 0);
+	source = store_lab_open(&lab, 0);
 	export_kind = SNAP_EXPORT_VM;
 	cr_assert_eq(export_it(&why), ERR_OK, "%s", why.text);
 	snap_close(source);
 	for (unsigned i = 0; i < EXPECTED; i++) {
 		cr_expect_geq(fail_each(&kinds[i], import_it, "/home/again"), 3, "%s",
 			      kinds[i].name);
-		struct store *made = slab_open_at(&lab, "/home/again", 0);
-		cr_expect_eq(slab_tag(made, NULL, 0, 0), 3);
+		struct store *made = store_lab_open_at(&lab, "/home/again", 0);
+		cr_expect_eq(store_lab_tag(made, NULL, 0, 0), 3);
 		snap_close(made);
 		cr_assert_eq(snap_remove(lab.ns, "/home/again", NULL), ERR_OK);
 	}
@@ -196,14 +196,14 @@ Test(snap_export, what_is_there_is_not_overwritten)
 {
 	struct guid none = guid_new();
 
-	source = slab_open(&lab, 0);
-	uint64_t before = slab_hash(&lab, SLAB_DIR);
+	source = store_lab_open(&lab, 0);
+	uint64_t before = store_lab_hash(&lab, SLAB_DIR);
 	for (unsigned i = SNAP_EXPORT_FLAT; i <= SNAP_EXPORT_VM; i++) {
 		export_kind = (enum snap_export_kind)i;
 		cr_expect_eq(snap_export(source, NULL, export_kind, SLAB_DIR, NULL, NULL),
 			     ERR_EXIST);
 	}
-	cr_expect_eq(slab_hash(&lab, SLAB_DIR), before, "not even by itself");
+	cr_expect_eq(store_lab_hash(&lab, SLAB_DIR), before, "not even by itself");
 	cr_expect_eq(snap_export(source, &none, SNAP_EXPORT_FLAT, OUT, NULL, NULL), ERR_NOENT);
 	cr_expect_eq(snap_export(source, &none, SNAP_EXPORT_VM, OUT, NULL, NULL), ERR_USAGE);
 	cr_expect_not(has_files(OUT));

@@ -197,8 +197,8 @@ Test(snap_fields, fields_at_their_limits)
 		struct err_why why = {0};
 
 		memcpy(changed, bytes, len);
-		slab_set(changed, l->at, l->width, l->value);
-		slab_seal(changed, len);
+		store_lab_set(changed, l->at, l->width, l->value);
+		store_lab_seal(changed, len);
 		enum err e = sample_decode(changed, len, &why);
 		cr_expect_eq(e, l->want, "0x%zx = 0x%llx: %d %s", l->at,
 			     (unsigned long long)l->value, e, why.text);
@@ -249,14 +249,14 @@ static void use_store(const uint8_t *bytes, size_t len, unsigned flags)
 	struct snap_view *view;
 	struct err_why why = {0};
 
-	slab_start(&lab, 0);
-	slab_put_bytes(&lab, SLAB_CAT, bytes, len);
-	slab_put_bytes(&lab, SLAB_DIR "/" STORE_LOCK, bytes, 0);
+	store_lab_start(&lab, 0);
+	store_lab_put_bytes(&lab, SLAB_CAT, bytes, len);
+	store_lab_put_bytes(&lab, SLAB_DIR "/" STORE_LOCK, bytes, 0);
 	cr_assert_eq(snap_check(lab.ns, SLAB_DIR, true, NULL, &report, &why), ERR_OK, "%s",
 		     why.text);
 	cr_expect_eq(snap_report_result(&report), ERR_CORRUPT, "its layers are missing");
 	snap_report_free(&report);
-	if (!slab_try_open(&lab, flags, &store)) {
+	if (!store_lab_try_open(&lab, flags, &store)) {
 		cr_expect_eq(snap_tree(store, SNAP_TREE_SIZES, &tree, &why), ERR_OK, "%s",
 			     why.text);
 		snap_tree_free(&tree);
@@ -267,7 +267,7 @@ static void use_store(const uint8_t *bytes, size_t len, unsigned flags)
 		cr_expect(*lab.v.why.text);
 		cr_expect_neq(flags, SNAP_READONLY, "%s", lab.v.why.text);
 	}
-	slab_stop(&lab);
+	store_lab_stop(&lab);
 }
 
 Test(snap_fields, any_number_anywhere_is_an_error_or_safe, .timeout = 120)
@@ -284,8 +284,8 @@ Test(snap_fields, any_number_anywhere_is_an_error_or_safe, .timeout = 120)
 			struct err_why why = {0};
 
 			memcpy(changed, bytes, len);
-			slab_set(changed, at, width, numbers[i / 2]);
-			slab_seal(changed, len);
+			store_lab_set(changed, at, width, numbers[i / 2]);
+			store_lab_seal(changed, len);
 			enum err e = cat_decode(changed, len, &cat, &why);
 			cr_assert(!e || e == ERR_CORRUPT || e == ERR_UNSUPPORTED, "0x%zx: %d", at,
 				  e);

@@ -12,7 +12,7 @@ static void disk_path(char out[32], unsigned disk)
 	snprintf(out, 32, "/disks/%u.vhd", disk);
 }
 
-void slab_start(struct slab *lab, unsigned disks)
+void store_lab_start(struct slab *lab, unsigned disks)
 {
 	char path[32];
 
@@ -27,13 +27,13 @@ void slab_start(struct slab *lab, unsigned disks)
 	lab->ns = names_ns_base(lab->names);
 }
 
-void slab_stop(struct slab *lab)
+void store_lab_stop(struct slab *lab)
 {
 	names_ns_free(lab->names);
 	vlab_stop(&lab->v);
 }
 
-enum err slab_try_create(struct slab *lab, const char *dir, unsigned disks, bool copy)
+enum err store_lab_try_create(struct slab *lab, const char *dir, unsigned disks, bool copy)
 {
 	char path[SNAP_MAX_DISKS + 1][32];
 	const char *list[SNAP_MAX_DISKS + 1];
@@ -52,19 +52,19 @@ enum err slab_try_create(struct slab *lab, const char *dir, unsigned disks, bool
 	return snap_create(dir, &opts, &lab->v.why);
 }
 
-void slab_create(struct slab *lab, unsigned disks, bool copy)
+void store_lab_create(struct slab *lab, unsigned disks, bool copy)
 {
-	cr_assert_eq(slab_try_create(lab, SLAB_DIR, disks, copy), ERR_OK, "create: %s",
+	cr_assert_eq(store_lab_try_create(lab, SLAB_DIR, disks, copy), ERR_OK, "create: %s",
 		     lab->v.why.text);
 }
 
-enum err slab_try_open(struct slab *lab, unsigned flags, struct store **out)
+enum err store_lab_try_open(struct slab *lab, unsigned flags, struct store **out)
 {
 	lab->v.why = (struct err_why){0};
 	return snap_open(lab->ns, SLAB_DIR, flags, out, &lab->v.why);
 }
 
-struct store *slab_open_at(struct slab *lab, const char *dir, unsigned flags)
+struct store *store_lab_open_at(struct slab *lab, const char *dir, unsigned flags)
 {
 	struct store *store = NULL;
 
@@ -73,19 +73,19 @@ struct store *slab_open_at(struct slab *lab, const char *dir, unsigned flags)
 	return store;
 }
 
-struct store *slab_open(struct slab *lab, unsigned flags)
+struct store *store_lab_open(struct slab *lab, unsigned flags)
 {
-	return slab_open_at(lab, SLAB_DIR, flags);
+	return store_lab_open_at(lab, SLAB_DIR, flags);
 }
 
-bool slab_said(const struct slab *lab, const char *part)
+bool store_lab_said(const struct slab *lab, const char *part)
 {
 	return vlab_said(&lab->v, part);
 }
 
 /* ---- using a store ---- */
 
-struct snap_view *slab_view(struct store *store, const struct guid *id, bool writable)
+struct snap_view *store_lab_view(struct store *store, const struct guid *id, bool writable)
 {
 	struct snap_view_opts opts = {.writable = writable};
 	struct snap_view *view = NULL;
@@ -95,31 +95,31 @@ struct snap_view *slab_view(struct store *store, const struct guid *id, bool wri
 	return view;
 }
 
-void slab_close_view(struct snap_view *view)
+void store_lab_close_view(struct snap_view *view)
 {
 	struct err_why why = {0};
 
 	cr_assert_eq(snap_view_close(view, &why), ERR_OK, "closing a view: %s", why.text);
 }
 
-void slab_write(struct store *store, unsigned disk, unsigned block, uint64_t tag)
+void store_lab_write(struct store *store, unsigned disk, unsigned block, uint64_t tag)
 {
-	struct snap_view *view = slab_view(store, NULL, true);
+	struct snap_view *view = store_lab_view(store, NULL, true);
 
 	vlab_write(view->disk[disk], (uint64_t)block * SLAB_BLOCK, 4096, tag);
-	slab_close_view(view);
+	store_lab_close_view(view);
 }
 
-uint64_t slab_tag(struct store *store, const struct guid *id, unsigned disk, unsigned block)
+uint64_t store_lab_tag(struct store *store, const struct guid *id, unsigned disk, unsigned block)
 {
-	struct snap_view *view = slab_view(store, id, false);
+	struct snap_view *view = store_lab_view(store, id, false);
 	uint64_t tag = vlab_tag(view->disk[disk], (uint64_t)block * SLAB_BLOCK);
 
-	slab_close_view(view);
+	store_lab_close_view(view);
 	return tag;
 }
 
-struct guid slab_take(struct store *store, const char *name)
+struct guid store_lab_take(struct store *store, const char *name)
 {
 	struct snap_take_opts opts = {.name = name};
 	struct err_why why = {0};
@@ -129,7 +129,7 @@ struct guid slab_take(struct store *store, const char *name)
 	return id;
 }
 
-void slab_delete(struct store *store, const struct guid *id)
+void store_lab_delete(struct store *store, const struct guid *id)
 {
 	struct err_why why = {0};
 	unsigned deleted;
@@ -138,7 +138,7 @@ void slab_delete(struct store *store, const struct guid *id)
 	cr_assert_eq(deleted, 1);
 }
 
-void slab_fold(struct store *store)
+void store_lab_fold(struct store *store)
 {
 	struct snap_fold_result result;
 	struct err_why why = {0};
@@ -147,7 +147,7 @@ void slab_fold(struct store *store)
 	cr_assert_not(result.more);
 }
 
-struct snap_tree slab_tree(struct store *store)
+struct snap_tree store_lab_tree(struct store *store)
 {
 	struct snap_tree tree;
 	struct err_why why = {0};
@@ -156,9 +156,9 @@ struct snap_tree slab_tree(struct store *store)
 	return tree;
 }
 
-char *slab_layer_path(struct store *store, const struct guid *id, unsigned disk)
+char *store_lab_layer_path(struct store *store, const struct guid *id, unsigned disk)
 {
-	struct snap_tree tree = slab_tree(store);
+	struct snap_tree tree = store_lab_tree(store);
 	const struct snap_disk *disks = tree.current;
 
 	for (unsigned i = 0; id && i < tree.count; i++)
@@ -172,46 +172,46 @@ char *slab_layer_path(struct store *store, const struct guid *id, unsigned disk)
 
 static void write_both(struct store *store, unsigned block, uint64_t tag)
 {
-	slab_write(store, 0, block, tag);
-	slab_write(store, 1, block, tag);
+	store_lab_write(store, 0, block, tag);
+	store_lab_write(store, 1, block, tag);
 }
 
-void slab_make_line(struct slab *lab)
+void store_lab_make_line(struct slab *lab)
 {
-	slab_create(lab, 2, true);
-	struct store *store = slab_open(lab, 0);
+	store_lab_create(lab, 2, true);
+	struct store *store = store_lab_open(lab, 0);
 	for (unsigned i = 1; i <= 2; i++) {
 		write_both(store, 0, i);
 		write_both(store, i, 10 + i);
-		slab_take(store, i == 1 ? "one" : "two");
+		store_lab_take(store, i == 1 ? "one" : "two");
 	}
 	write_both(store, 0, 3);
 	snap_close(store);
 }
 
-void slab_check_line(struct store *store)
+void store_lab_check_line(struct store *store)
 {
-	struct snap_tree tree = slab_tree(store);
+	struct snap_tree tree = store_lab_tree(store);
 
 	for (unsigned d = 0; d < 2; d++) {
 		for (unsigned i = 0; i < tree.count; i++) {
 			const struct guid *id = &tree.node[i].id;
 			bool two = !strcmp(tree.node[i].name, "two");
 
-			cr_expect_eq(slab_tag(store, id, d, 0), two ? 2 : 1);
-			cr_expect_eq(slab_tag(store, id, d, 1), 11);
-			cr_expect_eq(slab_tag(store, id, d, 2), two ? 12 : 0);
+			cr_expect_eq(store_lab_tag(store, id, d, 0), two ? 2 : 1);
+			cr_expect_eq(store_lab_tag(store, id, d, 1), 11);
+			cr_expect_eq(store_lab_tag(store, id, d, 2), two ? 12 : 0);
 		}
-		cr_expect_eq(slab_tag(store, NULL, d, 0), 3);
-		cr_expect_eq(slab_tag(store, NULL, d, 1), 11);
-		cr_expect_eq(slab_tag(store, NULL, d, 2), 12);
+		cr_expect_eq(store_lab_tag(store, NULL, d, 0), 3);
+		cr_expect_eq(store_lab_tag(store, NULL, d, 1), 11);
+		cr_expect_eq(store_lab_tag(store, NULL, d, 2), 12);
 	}
 	snap_tree_free(&tree);
 }
 
 /* ---- checking ---- */
 
-struct snap_report slab_check(struct slab *lab, bool full)
+struct snap_report store_lab_check(struct slab *lab, bool full)
 {
 	struct snap_report report;
 
@@ -221,16 +221,16 @@ struct snap_report slab_check(struct slab *lab, bool full)
 	return report;
 }
 
-enum err slab_verdict(struct slab *lab, bool full)
+enum err store_lab_verdict(struct slab *lab, bool full)
 {
-	struct snap_report report = slab_check(lab, full);
+	struct snap_report report = store_lab_check(lab, full);
 	enum err e = snap_report_result(&report);
 
 	snap_report_free(&report);
 	return e;
 }
 
-enum err slab_repair(struct slab *lab)
+enum err store_lab_repair(struct slab *lab)
 {
 	struct snap_report report;
 
@@ -241,7 +241,8 @@ enum err slab_repair(struct slab *lab)
 	return e;
 }
 
-bool slab_reports(const struct snap_report *report, enum snap_finding_kind kind, const char *part)
+bool store_lab_reports(const struct snap_report *report, enum snap_finding_kind kind,
+		       const char *part)
 {
 	for (size_t i = 0; i < report->count; i++)
 		if (report->finding[i].kind == kind && strstr(report->finding[i].what, part))
@@ -251,7 +252,7 @@ bool slab_reports(const struct snap_report *report, enum snap_finding_kind kind,
 
 /* ---- catalogues as bytes ---- */
 
-uint8_t *slab_bytes(struct slab *lab, const char *path, size_t *len)
+uint8_t *store_lab_bytes(struct slab *lab, const char *path, size_t *len)
 {
 	uint64_t size = vlab_size(&lab->v, path);
 	uint8_t *bytes;
@@ -264,18 +265,18 @@ uint8_t *slab_bytes(struct slab *lab, const char *path, size_t *len)
 	return bytes;
 }
 
-void slab_put_bytes(struct slab *lab, const char *path, const uint8_t *bytes, size_t len)
+void store_lab_put_bytes(struct slab *lab, const char *path, const uint8_t *bytes, size_t len)
 {
 	mem_ns_put(lab->v.mem, path, bytes, len);
 }
 
-void slab_seal(uint8_t *bytes, size_t len)
+void store_lab_seal(uint8_t *bytes, size_t len)
 {
 	put_le64(bytes + 144, XXH64(bytes + CAT_HEADER_BYTES, len - CAT_HEADER_BYTES, 0));
 	put_le64(bytes + 152, XXH64(bytes, 152, 0));
 }
 
-void slab_set(uint8_t *bytes, size_t at, unsigned width, uint64_t value)
+void store_lab_set(uint8_t *bytes, size_t at, unsigned width, uint64_t value)
 {
 	uint8_t le[8];
 
@@ -283,7 +284,7 @@ void slab_set(uint8_t *bytes, size_t at, unsigned width, uint64_t value)
 	memcpy(bytes + at, le, width);
 }
 
-struct catalogue *slab_read(struct slab *lab, const char *name)
+struct catalogue *store_lab_read(struct slab *lab, const char *name)
 {
 	struct catalogue *cat = NULL;
 
@@ -292,15 +293,15 @@ struct catalogue *slab_read(struct slab *lab, const char *name)
 	return cat;
 }
 
-void slab_edit(struct slab *lab, void (*change)(struct catalogue *cat))
+void store_lab_edit(struct slab *lab, void (*change)(struct catalogue *cat))
 {
-	struct catalogue *cat = slab_read(lab, STORE_CATALOGUE);
+	struct catalogue *cat = store_lab_read(lab, STORE_CATALOGUE);
 	uint8_t *bytes;
 	size_t len;
 
 	change(cat);
 	cr_assert_eq(cat_encode(cat, &bytes, &len, NULL), ERR_OK);
-	slab_put_bytes(lab, SLAB_CAT, bytes, len);
+	store_lab_put_bytes(lab, SLAB_CAT, bytes, len);
 	free(bytes);
 	cat_free(cat);
 }
@@ -320,13 +321,13 @@ static bool add_file(void *arg, const char *name)
 	size_t len;
 
 	snprintf(path, sizeof(path), "%s/%s", sum->dir, name);
-	uint8_t *bytes = slab_bytes(sum->lab, path, &len);
+	uint8_t *bytes = store_lab_bytes(sum->lab, path, &len);
 	sum->value += XXH64(bytes, len, XXH64(name, strlen(name), 0));
 	free(bytes);
 	return true;
 }
 
-uint64_t slab_hash(struct slab *lab, const char *dir)
+uint64_t store_lab_hash(struct slab *lab, const char *dir)
 {
 	struct sum sum = {.lab = lab, .dir = dir};
 

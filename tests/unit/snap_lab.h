@@ -28,64 +28,65 @@ struct slab {
 };
 
 /* Nothing there yet but the disks /disks/0.vhd and so on. */
-void slab_start(struct slab *lab, unsigned disks);
-void slab_stop(struct slab *lab);
+void store_lab_start(struct slab *lab, unsigned disks);
+void store_lab_stop(struct slab *lab);
 
 /* The VM of all those disks: copied in, or named where they are. */
-void slab_create(struct slab *lab, unsigned disks, bool copy);
-enum err slab_try_create(struct slab *lab, const char *dir, unsigned disks, bool copy);
-struct store *slab_open(struct slab *lab, unsigned flags);
-enum err slab_try_open(struct slab *lab, unsigned flags, struct store **out);
+void store_lab_create(struct slab *lab, unsigned disks, bool copy);
+enum err store_lab_try_create(struct slab *lab, const char *dir, unsigned disks, bool copy);
+struct store *store_lab_open(struct slab *lab, unsigned flags);
+enum err store_lab_try_open(struct slab *lab, unsigned flags, struct store **out);
 /* The same for the VM's folder elsewhere. */
-struct store *slab_open_at(struct slab *lab, const char *dir, unsigned flags);
-bool slab_said(const struct slab *lab, const char *part);
+struct store *store_lab_open_at(struct slab *lab, const char *dir, unsigned flags);
+bool store_lab_said(const struct slab *lab, const char *part);
 
 /* ---- using a store ---- */
 
-struct snap_view *slab_view(struct store *store, const struct guid *id, bool writable);
-void slab_close_view(struct snap_view *view);
+struct snap_view *store_lab_view(struct store *store, const struct guid *id, bool writable);
+void store_lab_close_view(struct snap_view *view);
 /* The first sectors of that block of current get the tag. */
-void slab_write(struct store *store, unsigned disk, unsigned block, uint64_t tag);
+void store_lab_write(struct store *store, unsigned disk, unsigned block, uint64_t tag);
 /* What is there in a node, or `id` NULL in current. */
-uint64_t slab_tag(struct store *store, const struct guid *id, unsigned disk, unsigned block);
-struct guid slab_take(struct store *store, const char *name);
-void slab_delete(struct store *store, const struct guid *id);
+uint64_t store_lab_tag(struct store *store, const struct guid *id, unsigned disk, unsigned block);
+struct guid store_lab_take(struct store *store, const char *name);
+void store_lab_delete(struct store *store, const struct guid *id);
 /* To the end. */
-void slab_fold(struct store *store);
-struct snap_tree slab_tree(struct store *store);
+void store_lab_fold(struct store *store);
+struct snap_tree store_lab_tree(struct store *store);
 /* Where the layer of a node is (or, `id` NULL, the leaf); free() it. */
-char *slab_layer_path(struct store *store, const struct guid *id, unsigned disk);
+char *store_lab_layer_path(struct store *store, const struct guid *id, unsigned disk);
 
 /*
  * A VM with two disks; snapshots "one" and "two" in a line, which have tag 1 and 2 in block 0, 11
  * and 12 in block 1, all on both disks; current has tag 3 in block 0.
  */
-void slab_make_line(struct slab *lab);
+void store_lab_make_line(struct slab *lab);
 /* That current and what there is of "one" and "two" reads as it should. */
-void slab_check_line(struct store *store);
+void store_lab_check_line(struct store *store);
 
 /* ---- checking ---- */
 
-struct snap_report slab_check(struct slab *lab, bool full);
+struct snap_report store_lab_check(struct slab *lab, bool full);
 /* What a check results in. */
-enum err slab_verdict(struct slab *lab, bool full);
-enum err slab_repair(struct slab *lab);
-bool slab_reports(const struct snap_report *report, enum snap_finding_kind kind, const char *part);
+enum err store_lab_verdict(struct slab *lab, bool full);
+enum err store_lab_repair(struct slab *lab);
+bool store_lab_reports(const struct snap_report *report, enum snap_finding_kind kind,
+		       const char *part);
 
 /* ---- catalogues as bytes ---- */
 
 /* free() them. */
-uint8_t *slab_bytes(struct slab *lab, const char *path, size_t *len);
-void slab_put_bytes(struct slab *lab, const char *path, const uint8_t *bytes, size_t len);
+uint8_t *store_lab_bytes(struct slab *lab, const char *path, size_t *len);
+void store_lab_put_bytes(struct slab *lab, const char *path, const uint8_t *bytes, size_t len);
 /* Make both checksums right. */
-void slab_seal(uint8_t *bytes, size_t len);
+void store_lab_seal(uint8_t *bytes, size_t len);
 /* Change `width` bytes (2, 4 or 8; little-endian). */
-void slab_set(uint8_t *bytes, size_t at, unsigned width, uint64_t value);
+void store_lab_set(uint8_t *bytes, size_t at, unsigned width, uint64_t value);
 /* The catalogue that is there, changed by `change`. */
-void slab_edit(struct slab *lab, void (*change)(struct catalogue *cat));
-struct catalogue *slab_read(struct slab *lab, const char *name);
+void store_lab_edit(struct slab *lab, void (*change)(struct catalogue *cat));
+struct catalogue *store_lab_read(struct slab *lab, const char *name);
 
 /* Number and content of all files. */
-uint64_t slab_hash(struct slab *lab, const char *dir);
+uint64_t store_lab_hash(struct slab *lab, const char *dir);
 
 #endif

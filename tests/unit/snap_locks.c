@@ -47,9 +47,9 @@ static void start(void)
 	cr_assert_eq(vhd_create(path, &disk, &why), ERR_OK, "%s", why.text);
 	cr_assert_eq(snap_create(dir, &opts, &why), ERR_OK, "%s", why.text);
 	a = open_here(0);
-	slab_write(a, 0, 0, 1);
-	slab_take(a, "one");
-	slab_write(a, 0, 0, 2);
+	store_lab_write(a, 0, 0, 1);
+	store_lab_take(a, "one");
+	store_lab_write(a, 0, 0, 2);
 	b = open_here(0);
 }
 
@@ -67,7 +67,7 @@ TestSuite(snap_locks, .init = start, .fini = stop, .timeout = 60);
 
 static struct guid one(struct store *store)
 {
-	struct snap_tree tree = slab_tree(store);
+	struct snap_tree tree = store_lab_tree(store);
 	struct guid id = tree.node[0].id;
 
 	snap_tree_free(&tree);
@@ -76,7 +76,7 @@ static struct guid one(struct store *store)
 
 static bool is_running(struct store *store)
 {
-	struct snap_tree tree = slab_tree(store);
+	struct snap_tree tree = store_lab_tree(store);
 	bool running = tree.running;
 
 	snap_tree_free(&tree);
@@ -94,7 +94,7 @@ static enum err try_view(struct store *store, bool writable, struct err_why *why
 
 Test(snap_locks, one_writes_at_a_time)
 {
-	struct snap_view *view = slab_view(a, NULL, true);
+	struct snap_view *view = store_lab_view(a, NULL, true);
 	struct err_why why = {0};
 
 	cr_expect_eq(try_view(b, true, &why), ERR_LOCKED);
@@ -103,21 +103,22 @@ Test(snap_locks, one_writes_at_a_time)
 	cr_expect_eq(try_view(a, true, &why), ERR_LOCKED, "nor twice in one place");
 	cr_expect(strstr(why.text, "open here already"), "%s", why.text);
 	cr_expect(is_running(a) && is_running(b));
-	slab_close_view(view);
+	store_lab_close_view(view);
 	cr_expect_not(is_running(a) || is_running(b));
 	cr_expect_eq(try_view(b, true, &why), ERR_OK, "%s", why.text);
 }
 
 Test(snap_locks, readers_keep_writers_out_and_not_each_other)
 {
-	struct snap_view *first = slab_view(a, NULL, false), *second = slab_view(b, NULL, false);
+	struct snap_view *first = store_lab_view(a, NULL, false),
+			 *second = store_lab_view(b, NULL, false);
 
 	cr_expect_eq(vlab_tag(first->disk[0], 0), 2);
 	cr_expect_eq(vlab_tag(second->disk[0], 0), 2);
 	cr_expect_eq(try_view(a, true, NULL), ERR_LOCKED);
-	slab_close_view(first);
+	store_lab_close_view(first);
 	cr_expect_eq(try_view(a, true, NULL), ERR_LOCKED);
-	slab_close_view(second);
+	store_lab_close_view(second);
 	cr_expect_eq(try_view(a, true, NULL), ERR_OK);
 }
 
@@ -125,18 +126,18 @@ Test(snap_locks, readers_keep_writers_out_and_not_each_other)
 Test(snap_locks, a_node_is_read_while_another_writes)
 {
 	struct guid id = one(a);
-	struct snap_view *view = slab_view(a, NULL, true);
+	struct snap_view *view = store_lab_view(a, NULL, true);
 
-	cr_expect_eq(slab_tag(b, &id, 0, 0), 1);
+	cr_expect_eq(store_lab_tag(b, &id, 0, 0), 1);
 	vlab_write(view->disk[0], 0, 4096, 3);
-	cr_expect_eq(slab_tag(b, &id, 0, 0), 1);
-	slab_close_view(view);
-	cr_expect_eq(slab_tag(b, NULL, 0, 0), 3);
+	cr_expect_eq(store_lab_tag(b, &id, 0, 0), 1);
+	store_lab_close_view(view);
+	cr_expect_eq(store_lab_tag(b, NULL, 0, 0), 3);
 }
 
 Test(snap_locks, nothing_moves_under_a_writer_elsewhere)
 {
-	struct snap_view *view = slab_view(a, NULL, true);
+	struct snap_view *view = store_lab_view(a, NULL, true);
 	struct guid id = one(a), kept;
 	struct snap_take_opts opts = {.name = "two"};
 	struct err_why why = {0};
@@ -149,50 +150,50 @@ Test(snap_locks, nothing_moves_under_a_writer_elsewhere)
 	cr_expect_eq(snap_rename(b, &id, "uno", NULL, &why), ERR_OK, "%s", why.text);
 	cr_expect_eq(snap_take(a, &opts, &kept, &why), ERR_OK, "%s", why.text);
 	vlab_write(view->disk[0], 0, 4096, 3);
-	slab_close_view(view);
-	cr_expect_eq(slab_tag(b, &kept, 0, 0), 2);
-	cr_expect_eq(slab_tag(b, NULL, 0, 0), 3);
+	store_lab_close_view(view);
+	cr_expect_eq(store_lab_tag(b, &kept, 0, 0), 2);
+	cr_expect_eq(store_lab_tag(b, NULL, 0, 0), 3);
 }
 
 Test(snap_locks, each_sees_what_the_other_has_done)
 {
-	struct guid two = slab_take(a, "two"), three = slab_take(b, "three");
-	struct snap_tree tree = slab_tree(a);
+	struct guid two = store_lab_take(a, "two"), three = store_lab_take(b, "three");
+	struct snap_tree tree = store_lab_tree(a);
 
 	cr_assert_eq(tree.count, 3);
 	cr_expect(guid_equal(&tree.node[2].id, &three));
 	cr_expect_eq(tree.node[2].parent_idx, 1);
 	snap_tree_free(&tree);
-	slab_delete(b, &two);
+	store_lab_delete(b, &two);
 	unsigned deleted;
 	cr_expect_eq(snap_delete(a, &two, false, &deleted, NULL), ERR_NOENT);
-	cr_expect_eq(slab_tag(a, &three, 0, 0), 2);
+	cr_expect_eq(store_lab_tag(a, &three, 0, 0), 2);
 }
 
 /* It is read until the reader is done, and goes with the next change after that. */
 Test(snap_locks, a_file_that_is_read_elsewhere_stays)
 {
-	slab_take(a, "two");
+	store_lab_take(a, "two");
 	struct guid id = one(a);
-	slab_write(a, 0, 0, 3);
+	store_lab_write(a, 0, 0, 3);
 	struct guid kept;
 	cr_assert_eq(snap_revert(a, &id, NULL, &kept, NULL), ERR_OK);
-	struct snap_tree tree = slab_tree(a);
+	struct snap_tree tree = store_lab_tree(a);
 	struct guid two = tree.node[1].id;
 	char *path = strdup(tree.node[1].disk[0].path);
 	snap_tree_free(&tree);
 
-	struct snap_view *view = slab_view(b, &two, false);
-	slab_delete(a, &two);
+	struct snap_view *view = store_lab_view(b, &two, false);
+	store_lab_delete(a, &two);
 	cr_expect_eq(access(path, F_OK), 0);
 	cr_expect_eq(vlab_tag(view->disk[0], 0), 2);
-	tree = slab_tree(a);
+	tree = store_lab_tree(a);
 	cr_expect_eq(tree.debt.garbage, 1);
 	snap_tree_free(&tree);
-	slab_close_view(view);
-	slab_take(a, "again");
+	store_lab_close_view(view);
+	store_lab_take(a, "again");
 	cr_expect_eq(access(path, F_OK), -1);
-	tree = slab_tree(a);
+	tree = store_lab_tree(a);
 	cr_expect_eq(tree.debt.garbage, 0);
 	snap_tree_free(&tree);
 	free(path);
@@ -236,7 +237,7 @@ Test(snap_locks, a_process_that_is_killed_leaves_no_lock)
 	struct err_why why = {0};
 	cr_expect_eq(try_view(a, true, &why), ERR_OK, "%s", why.text);
 	cr_expect_not(is_running(a));
-	slab_take(a, "two");
+	store_lab_take(a, "two");
 }
 
 /* ---- one that is gone, or another one ---- */
@@ -269,8 +270,8 @@ Test(snap_locks, a_read_only_store_writes_nothing)
 	unsigned deleted;
 	bool changed;
 
-	cr_expect_eq(slab_tag(store, &id, 0, 0), 1);
-	cr_expect_eq(slab_tag(store, NULL, 0, 0), 2);
+	cr_expect_eq(store_lab_tag(store, &id, 0, 0), 1);
+	cr_expect_eq(store_lab_tag(store, NULL, 0, 0), 2);
 	cr_expect_eq(snap_is_changed(store, &changed, NULL), ERR_OK);
 	cr_expect(changed);
 	cr_expect_eq(try_view(store, true, NULL), ERR_READONLY);
@@ -286,15 +287,15 @@ Test(snap_locks, a_read_only_store_writes_nothing)
 Test(snap_locks, a_read_only_reader_keeps_what_he_reads)
 {
 	struct store *store = open_here(SNAP_READONLY);
-	struct snap_view *view = slab_view(store, NULL, false);
+	struct snap_view *view = store_lab_view(store, NULL, false);
 
 	cr_expect_eq(try_view(a, true, NULL), ERR_LOCKED);
-	slab_close_view(view);
+	store_lab_close_view(view);
 	cr_expect_eq(try_view(a, true, NULL), ERR_OK);
 	struct guid id = one(store);
-	view = slab_view(store, &id, false);
+	view = store_lab_view(store, &id, false);
 	cr_expect_eq(snap_remove(NULL, dir, NULL), ERR_LOCKED);
-	slab_close_view(view);
+	store_lab_close_view(view);
 	snap_close(store);
 }
 
@@ -307,18 +308,18 @@ Test(snap_read_only, a_medium_without_a_lock_file)
 	struct slab lab;
 	struct store *store;
 
-	slab_start(&lab, 2);
-	slab_make_line(&lab);
+	store_lab_start(&lab, 2);
+	store_lab_make_line(&lab);
 	cr_assert_eq(file_ns_unlink(lab.ns, SLAB_DIR "/" STORE_LOCK, NULL), ERR_OK);
-	uint64_t before = slab_hash(&lab, SLAB_DIR);
+	uint64_t before = store_lab_hash(&lab, SLAB_DIR);
 	names_ns_set(lab.names, &read_only);
-	cr_expect_eq(slab_try_open(&lab, 0, &store), ERR_READONLY);
-	store = slab_open(&lab, SNAP_READONLY);
-	slab_check_line(store);
+	cr_expect_eq(store_lab_try_open(&lab, 0, &store), ERR_READONLY);
+	store = store_lab_open(&lab, SNAP_READONLY);
+	store_lab_check_line(store);
 	snap_close(store);
-	cr_expect_eq(slab_verdict(&lab, true), ERR_OK);
-	cr_expect_eq(slab_hash(&lab, SLAB_DIR), before);
-	slab_stop(&lab);
+	cr_expect_eq(store_lab_verdict(&lab, true), ERR_OK);
+	cr_expect_eq(store_lab_hash(&lab, SLAB_DIR), before);
+	store_lab_stop(&lab);
 }
 
 /* Garbage, leftovers, a fold half done: all of it is left to those who may write. */
@@ -328,23 +329,23 @@ Test(snap_read_only, nothing_is_tidied_up)
 	struct snap_fold_result result;
 	struct slab lab;
 
-	slab_start(&lab, 2);
-	slab_make_line(&lab);
-	struct store *store = slab_open(&lab, 0);
-	struct snap_tree tree = slab_tree(store);
-	slab_delete(store, &tree.node[0].id);
+	store_lab_start(&lab, 2);
+	store_lab_make_line(&lab);
+	struct store *store = store_lab_open(&lab, 0);
+	struct snap_tree tree = store_lab_tree(store);
+	store_lab_delete(store, &tree.node[0].id);
 	cr_assert_eq(snap_fold(store, &little, &result, NULL), ERR_OK);
 	cr_expect(result.more);
 	snap_tree_free(&tree);
 	snap_close(store);
-	slab_put_bytes(&lab, SLAB_DIR "/" CATALOGUE_NEW, (const uint8_t *)"half", 4);
-	uint64_t before = slab_hash(&lab, SLAB_DIR);
-	store = slab_open(&lab, SNAP_READONLY);
-	slab_check_line(store);
+	store_lab_put_bytes(&lab, SLAB_DIR "/" CATALOGUE_NEW, (const uint8_t *)"half", 4);
+	uint64_t before = store_lab_hash(&lab, SLAB_DIR);
+	store = store_lab_open(&lab, SNAP_READONLY);
+	store_lab_check_line(store);
 	snap_close(store);
-	cr_expect_eq(slab_verdict(&lab, true), ERR_OK);
-	cr_expect_eq(slab_hash(&lab, SLAB_DIR), before);
-	snap_close(slab_open(&lab, 0));
+	cr_expect_eq(store_lab_verdict(&lab, true), ERR_OK);
+	cr_expect_eq(store_lab_hash(&lab, SLAB_DIR), before);
+	snap_close(store_lab_open(&lab, 0));
 	cr_expect_eq(vlab_size(&lab.v, SLAB_DIR "/" CATALOGUE_NEW), UINT64_MAX);
-	slab_stop(&lab);
+	store_lab_stop(&lab);
 }

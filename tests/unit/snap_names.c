@@ -12,12 +12,12 @@ static struct slab lab;
 
 static void start(void)
 {
-	slab_start(&lab, 2);
+	store_lab_start(&lab, 2);
 }
 
 static void stop(void)
 {
-	slab_stop(&lab);
+	store_lab_stop(&lab);
 }
 
 TestSuite(snap_names, .init = start, .fini = stop);
@@ -125,20 +125,20 @@ Test(snap_names, names_that_are_allowed)
 /* Whatever a snapshot is called, the VM's folder has the same names in it. */
 Test(snap_names, no_name_of_a_snapshot_is_one_of_a_file)
 {
-	slab_create(&lab, 1, true);
-	struct store *store = slab_open(&lab, 0);
+	store_lab_create(&lab, 1, true);
+	struct store *store = store_lab_open(&lab, 0);
 	for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
 		struct snap_take_opts opts = {.name = refused[i].name};
 		struct guid id;
 
 		cr_expect_eq(snap_take(store, &opts, &id, NULL), ERR_USAGE);
 	}
-	struct snap_tree tree = slab_tree(store);
+	struct snap_tree tree = store_lab_tree(store);
 	cr_expect_eq(tree.count, 0);
 	snap_tree_free(&tree);
 	for (size_t i = 0; i < ARRAY_LEN(allowed); i++) {
-		struct guid id = slab_take(store, allowed[i]);
-		char *path = slab_layer_path(store, &id, 0);
+		struct guid id = store_lab_take(store, allowed[i]);
+		char *path = store_lab_layer_path(store, &id, 0);
 
 		cr_expect_eq(strlen(path), strlen(SLAB_DIR "/000000000001.vhd"), "%s", path);
 		free(path);
@@ -152,9 +152,9 @@ Test(snap_names, a_name_is_taken_once)
 {
 	struct guid kept;
 
-	slab_make_line(&lab);
-	struct store *store = slab_open(&lab, 0);
-	struct snap_tree tree = slab_tree(store);
+	store_lab_make_line(&lab);
+	struct store *store = store_lab_open(&lab, 0);
+	struct snap_tree tree = store_lab_tree(store);
 	struct snap_take_opts again = {.name = "one"};
 	struct err_why why = {0};
 
@@ -166,10 +166,10 @@ Test(snap_names, a_name_is_taken_once)
 		     ERR_OK, "%s", why.text);
 	cr_expect_eq(snap_rename(store, &tree.node[1].id, "One", NULL, NULL), ERR_OK);
 	cr_expect_eq(snap_rename(store, &tree.node[1].id, "../two", NULL, NULL), ERR_USAGE);
-	slab_delete(store, &tree.node[0].id);
+	store_lab_delete(store, &tree.node[0].id);
 	cr_expect_eq(snap_rename(store, &tree.node[1].id, "one", NULL, &why), ERR_OK, "%s",
 		     why.text);
-	cr_expect_eq(slab_tag(store, &tree.node[1].id, 0, 0), 2, "and it is the same node");
+	cr_expect_eq(store_lab_tag(store, &tree.node[1].id, 0, 0), 2, "and it is the same node");
 	snap_tree_free(&tree);
 	snap_close(store);
 }
@@ -179,10 +179,10 @@ Test(snap_names, what_is_refused_changes_nothing)
 	char note[SNAP_NOTE_MAX + 2];
 	struct guid none = guid_new();
 
-	slab_make_line(&lab);
-	struct store *store = slab_open(&lab, 0);
-	struct snap_tree tree = slab_tree(store);
-	uint64_t before = slab_hash(&lab, SLAB_DIR);
+	store_lab_make_line(&lab);
+	struct store *store = store_lab_open(&lab, 0);
+	struct snap_tree tree = store_lab_tree(store);
+	uint64_t before = store_lab_hash(&lab, SLAB_DIR);
 	memset(note, 'n', sizeof(note));
 	note[SNAP_NOTE_MAX + 1] = 0;
 	struct snap_take_opts opts = {.name = "three", .note = note};
@@ -192,7 +192,7 @@ Test(snap_names, what_is_refused_changes_nothing)
 	cr_expect_eq(snap_rename(store, &none, "x", NULL, NULL), ERR_NOENT);
 	cr_expect_eq(snap_revert(store, &tree.node[0].id, "one", &none, NULL), ERR_EXIST);
 	cr_expect_eq(snap_revert(store, &tree.node[0].id, "a/b", &none, NULL), ERR_USAGE);
-	cr_expect_eq(slab_hash(&lab, SLAB_DIR), before);
+	cr_expect_eq(store_lab_hash(&lab, SLAB_DIR), before);
 	note[SNAP_NOTE_MAX] = 0;
 	cr_expect_eq(snap_rename(store, &tree.node[0].id, NULL, note, NULL), ERR_OK);
 	snap_tree_free(&tree);
@@ -202,8 +202,8 @@ Test(snap_names, what_is_refused_changes_nothing)
 /* Two in one second, and one whose name somebody has given already. */
 Test(snap_names, names_from_the_time_are_all_different)
 {
-	slab_create(&lab, 1, true);
-	struct store *store = slab_open(&lab, 0);
+	store_lab_create(&lab, 1, true);
+	struct store *store = store_lab_open(&lab, 0);
 	for (unsigned i = 0; i < 5; i++) {
 		struct snap_take_opts opts = {.note = "x"};
 		struct err_why why = {0};
@@ -211,7 +211,7 @@ Test(snap_names, names_from_the_time_are_all_different)
 
 		cr_assert_eq(snap_take(store, &opts, &id, &why), ERR_OK, "%s", why.text);
 	}
-	struct snap_tree tree = slab_tree(store);
+	struct snap_tree tree = store_lab_tree(store);
 	for (unsigned i = 0; i < tree.count; i++) {
 		cr_expect_eq(snap_check_name(tree.node[i].name, NULL), ERR_OK);
 		for (unsigned k = 0; k < i; k++)

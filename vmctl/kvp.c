@@ -17,16 +17,16 @@ static const struct opt kvp_opts[] = {
 
 static void show(const char *name, const json_t *items, bool json)
 {
-	const json_t *item;
-	size_t i;
-
 	if (json) {
 		json_emit(json_pack("{s:o, s:O}", "name", json_text(name), "items", items));
 		return;
 	}
-	json_array_foreach(items, i, item)
-	    printf("%s = %s\n", out_name(json_string_value(json_object_get(item, "key"))),
-		   out_name(json_string_value(json_object_get(item, "value"))));
+	for (size_t i = 0; i < json_array_size(items); i++) {
+		const json_t *item = json_array_get(items, i);
+
+		printf("%s = %s\n", out_name(json_string_value(json_object_get(item, "key"))),
+		       out_name(json_string_value(json_object_get(item, "value"))));
+	}
 }
 
 static int run(void *arg)

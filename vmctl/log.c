@@ -101,8 +101,10 @@ static char *shown_line(const char *line, size_t len)
 	copy = malloc(len + 1);
 	shown = malloc(4 * len + 1);
 	if (copy && shown) {
+		memcpy(copy, line, len);
 		for (size_t i = 0; i < len; i++)
-			copy[i] = line[i] ? line[i] : ' ';
+			if (!copy[i])
+				copy[i] = ' ';
 		copy[len] = 0;
 		text_escape(copy, shown, 4 * len + 1);
 	}

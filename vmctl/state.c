@@ -38,10 +38,10 @@ const char *state_name(const struct snap_tree *tree, const json_t *status)
 static json_t *counters_of(const json_t *status, uint64_t disk)
 {
 	const json_t *list = json_object_get(status, "disks");
-	json_t *item;
-	size_t i;
 
-	json_array_foreach(list, i, item) if (number_of(item, "number") == disk) return item;
+	for (size_t i = 0; i < json_array_size(list); i++)
+		if (number_of(json_array_get(list, i), "number") == disk)
+			return json_array_get(list, i);
 	return NULL;
 }
 
@@ -57,10 +57,9 @@ static json_t *counters_json(const json_t *status, uint64_t disk)
 
 void state_add_json(json_t *root, const json_t *status)
 {
-	json_t *disk;
-	size_t i;
+	const json_t *disks = json_object_get(root, "disks");
 
-	for (i = 0; i < ARRAY_LEN(members); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
 		json_t *member = json_object_get(status, members[i]);
 
 		if (member)
@@ -68,8 +67,12 @@ void state_add_json(json_t *root, const json_t *status)
 		else
 			json_object_set_new(root, members[i], json_null());
 	}
-	json_array_foreach(json_object_get(root, "disks"), i, disk)
-	    json_object_set_new(disk, "counters", counters_json(status, number_of(disk, "number")));
+	for (size_t i = 0; i < json_array_size(disks); i++) {
+		json_t *disk = json_array_get(disks, i);
+
+		json_object_set_new(disk, "counters",
+				    counters_json(status, number_of(disk, "number")));
+	}
 }
 
 static void print_uptime(double seconds)
@@ -94,12 +97,11 @@ static const char *heartbeat_words(const char *heartbeat)
 
 static void print_processors(const json_t *list)
 {
-	const json_t *item;
 	char label[32];
-	size_t i;
 
-	json_array_foreach(list, i, item)
-	{
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *item = json_array_get(list, i);
+
 		snprintf(label, sizeof(label), "processor %zu", i);
 		out_row(label, "%.1f s, %llu exits, %llu hypercalls",
 			json_number_value(json_object_get(item, "seconds")),

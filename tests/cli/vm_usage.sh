@@ -30,12 +30,21 @@ test_help_lists_every_verb() {
 	verbs | sort >got
 	sort >want <<-END
 		check
+		console
 		create
 		delete
+		disk add
+		disk remove
+		disk resize
 		export
 		fold
 		import
+		kvp
 		list
+		log
+		pause
+		reset
+		resume
 		set
 		show
 		snapshot delete
@@ -46,6 +55,8 @@ test_help_lists_every_verb() {
 		snapshot revert
 		snapshot take
 		snapshot tree
+		start
+		stop
 	END
 	diff want got
 	expect 0 vmctl help
@@ -223,7 +234,10 @@ test_missing_vm_is_an_error_with_its_name() {
 	for command in "show nobody" "set nobody --cpus 2" "delete nobody --yes" "export nobody new" \
 		"snapshot take nobody" "snapshot list nobody" "snapshot tree nobody" \
 		"snapshot revert nobody x" "snapshot delete nobody x" "snapshot rename nobody x y" \
-		"snapshot diff nobody x y" "snapshot export nobody x new" "fold nobody" "check nobody"; do
+		"snapshot diff nobody x y" "snapshot export nobody x new" "fold nobody" "check nobody" \
+		"start nobody" "stop nobody" "reset nobody" "pause nobody" "resume nobody" \
+		"console nobody" "kvp nobody" "log nobody" "disk remove nobody 0" \
+		"disk resize nobody 0 1G"; do
 		# shellcheck disable=SC2086
 		expect 1 vmctl $command
 		says "vmctl: nobody: "

@@ -20,6 +20,7 @@
 #include "tests/crash/faults.h"
 #include "tests/crash/scenarios.h"
 #include "tests/crash/store_faults.h"
+#include "util/bytes.h"
 
 #define DEFAULT_STATES    1000000ull
 #define DEFAULT_SEED      1ull
@@ -32,6 +33,8 @@
 #define MOST_SMALL_ROUNDS 40u     /* of one process, at first */
 #define FAULTS_ALL_FROM   500000u /* states; a shorter run fails only some of the requests */
 #define FAULT_STRIDE      5u
+#define LEAST_STATES      100u /* of a round */
+#define QUICK_STRIDE      13u
 #define EXIT_USAGE        64
 
 struct options {
@@ -41,6 +44,7 @@ struct options {
 	const char *only;
 	const char *family;  /* only names that begin like this */
 	const char *without; /* no names that begin like this */
+	bool quick;          /* barriers of one history only, and few faults */
 };
 
 /* What one process found out about one scenario. */
@@ -84,28 +88,37 @@ static struct powercut *record(const struct powercut_scenario *scenario, uint64_
 	return powercut;
 }
 
-static void run_round(const struct powercut_scenario *scenario, uint64_t seed, struct tally *tally)
+/* As many states of one history; false when one of them is not as it should be. */
+static bool explore(struct powercut *powercut, uint64_t seed, uint64_t states, bool sparse,
+		    struct tally *tally)
 {
-	struct powercut *powercut = record(scenario, seed, false, tally);
+	struct powercut_opts opts = {.without = POWERCUT_WHOLE,
+				     .budget_states = states,
+				     .sparse = sparse,
+				     .recovery_cuts = RECOVERY_CUTS};
 	struct powercut_result result;
 
-	tally->rounds++;
-	if (!powercut) {
-		tally->lost_rounds++;
-		return;
-	}
-	powercut_explore(powercut,
-			 &(struct powercut_opts){.without = POWERCUT_WHOLE,
-						 .budget_states = ROUND_STATES,
-						 .recovery_cuts = RECOVERY_CUTS},
-			 &result);
-	powercut_free(powercut);
+	powercut_explore(powercut, &opts, &result);
 	tally->states += result.states;
 	tally->recovery_states += result.recovery_states;
-	if (!result.failed)
-		return;
-	tally->lost_rounds++;
-	note_failure(tally, "seed %llu: %s", (unsigned long long)seed, result.text);
+	if (result.failed) {
+		tally->lost_rounds++;
+		note_failure(tally, "seed %llu: %s", (unsigned long long)seed, result.text);
+	}
+	return !result.failed;
+}
+
+static void run_round(const struct powercut_scenario *scenario, uint64_t seed, uint64_t states,
+		      bool sparse, struct tally *tally)
+{
+	struct powercut *powercut = record(scenario, seed, false, tally);
+
+	tally->rounds++;
+	if (powercut)
+		explore(powercut, seed, states, sparse, tally);
+	else
+		tally->lost_rounds++;
+	powercut_free(powercut);
 }
 
 static void run_mutation(struct powercut *powercut, const struct powercut_scenario *scenario,
@@ -144,7 +157,9 @@ static void run_mutation(struct powercut *powercut, const struct powercut_scenar
 static void run_faults(const struct powercut_scenario *scenario, const struct options *options,
 		       unsigned job, struct tally *tally)
 {
-	unsigned stride = options->states < FAULTS_ALL_FROM ? FAULT_STRIDE : 1;
+	unsigned stride = options->quick                      ? QUICK_STRIDE
+			  : options->states < FAULTS_ALL_FROM ? FAULT_STRIDE
+							      : 1;
 	bool store = store_faults_wanted(scenario);
 	unsigned kinds = store ? STORE_FAULT_KINDS : FAULT_KINDS;
 
@@ -163,27 +178,36 @@ static void run_faults(const struct powercut_scenario *scenario, const struct op
 	}
 }
 
+/* With all its barriers a history must pass, or the loss of one would prove nothing. */
 static void run_mutations(const struct powercut_scenario *scenario, const struct options *options,
 			  unsigned job, struct tally *tally)
 {
-	for (unsigned round = 0; round < MUTATION_ROUNDS; round++) {
-		struct powercut *powercut = record(scenario, options->seed + round, true, tally);
+	unsigned rounds = options->quick ? 1 : MUTATION_ROUNDS;
 
-		if (!powercut)
-			continue;
-		for (size_t i = job; i < powercut_barriers(powercut); i += options->jobs)
-			run_mutation(powercut, scenario, options->seed + round, i, tally);
+	for (unsigned round = 0; round < rounds; round++) {
+		uint64_t seed = options->seed + round;
+		struct powercut *powercut = record(scenario, seed, true, tally);
+		bool sound = powercut && (round % options->jobs != job ||
+					  explore(powercut, seed, LEAST_STATES, true, tally));
+
+		for (size_t i = job; sound && i < powercut_barriers(powercut); i += options->jobs)
+			run_mutation(powercut, scenario, seed, i, tally);
 		powercut_free(powercut);
 	}
 }
 
-/* Rounds, each with another history, until there are `share` states; at most `most` rounds. */
+/*
+ * Rounds, each with another history, until there are `share` states; one at least, at most `most`.
+ */
 static void run_rounds(const struct powercut_scenario *scenario, const struct options *options,
 		       uint64_t share, unsigned most, unsigned job, struct tally *tally)
 {
-	while (tally->states < share && tally->rounds < most && !tally->lost_rounds)
+	uint64_t states = min_u64(ROUND_STATES, max_u64(share, LEAST_STATES));
+
+	while ((tally->states < share || !tally->rounds) && tally->rounds < most &&
+	       !tally->lost_rounds)
 		run_round(scenario, options->seed + job + (uint64_t)tally->rounds * options->jobs,
-			  tally);
+			  states, options->quick, tally);
 }
 
 static bool selected(const struct options *options, const struct powercut_scenario *scenario)
@@ -266,9 +290,10 @@ static void print_failure(const struct powercut_scenario *scenario, const struct
 		text = tally->text;
 	printf("  FAILED %s: %s\n", scenario->name, text);
 	printf("  again: crash --scenario %s --seed %llu --states %llu --jobs %u "
-	       "(or with the seed above)\n",
+	       "%s(or with the seed above)\n",
 	       scenario->name, (unsigned long long)options->seed,
-	       (unsigned long long)options->states, options->jobs);
+	       (unsigned long long)options->states, options->jobs,
+	       options->quick ? "--quick " : "");
 }
 
 /* The processes' tallies for scenario `idx`, added up into the first. */
@@ -370,7 +395,7 @@ static int list(void)
 static int usage(void)
 {
 	fprintf(stderr, "usage: crash [--states N] [--scenario NAME] [--family PREFIX] "
-			"[--without PREFIX] [--seed S] [--jobs N] "
+			"[--without PREFIX] [--seed S] [--jobs N] [--quick] "
 			"[--list]\n");
 	return EXIT_USAGE;
 }
@@ -394,11 +419,15 @@ static bool known(const char *name)
 
 int main(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-	    {"states", required_argument, NULL, 'n'}, {"scenario", required_argument, NULL, 'c'},
-	    {"seed", required_argument, NULL, 's'},   {"jobs", required_argument, NULL, 'j'},
-	    {"family", required_argument, NULL, 'f'}, {"without", required_argument, NULL, 'w'},
-	    {"list", no_argument, NULL, 'l'},         {0}};
+	static const struct option long_options[] = {{"states", required_argument, NULL, 'n'},
+						     {"scenario", required_argument, NULL, 'c'},
+						     {"seed", required_argument, NULL, 's'},
+						     {"jobs", required_argument, NULL, 'j'},
+						     {"family", required_argument, NULL, 'f'},
+						     {"without", required_argument, NULL, 'w'},
+						     {"list", no_argument, NULL, 'l'},
+						     {"quick", no_argument, NULL, 'q'},
+						     {0}};
 	struct options options = {
 	    .states = DEFAULT_STATES, .seed = DEFAULT_SEED, .jobs = DEFAULT_JOBS};
 	uint64_t number;
@@ -409,6 +438,8 @@ int main(int argc, char **argv)
 			return list();
 		if (option == 'c' && known(optarg))
 			options.only = optarg;
+		else if (option == 'q')
+			options.quick = true;
 		else if (option == 'f')
 			options.family = optarg;
 		else if (option == 'w')

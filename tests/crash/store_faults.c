@@ -88,6 +88,7 @@ static enum err operate(struct trial *trial, uint64_t seed, struct err_why *why)
 	run->name_rule = trial->names.calls ? &trial->names : NULL;
 	run->leave_open = true;
 	trial->result = trial->scenario->operate(run, trial->mem, why);
+	run->op_failed = trial->result;
 	trial->fired = run->fault ? fault_ns_fired(run->fault) : names_ns_fired(run->names);
 	if (run->fault)
 		fault_ns_set(run->fault, NULL);

@@ -275,7 +275,10 @@ static enum err check_link(struct file_ns *ns, const char *path, const char *par
 	return e;
 }
 
-/* Any program that knows VHDs finds the files below one by what its header says. */
+/*
+ * Any program that knows VHDs finds the files below one by what its header says. Those outside the
+ * folder say what they said before.
+ */
 static enum err check_links(struct file_ns *ns, const char *dir, struct err_why *why)
 {
 	struct catalogue *cat;
@@ -284,13 +287,15 @@ static enum err check_links(struct file_ns *ns, const char *dir, struct err_why 
 	if (e)
 		return e;
 	for (unsigned i = 0; i < cat->layers && !e; i++) {
-		const struct cat_layer *parent = cat_layer(cat, cat->layer[i].parent);
-		char *path = store_layer_path(dir, &cat->layer[i]);
+		const struct cat_layer *layer = &cat->layer[i];
+		const struct cat_layer *parent = cat_layer(cat, layer->parent);
+		bool outside = layer->path && *layer->path == '/';
+		char *path = store_layer_path(dir, layer);
 		char *below = parent ? store_layer_path(dir, parent) : NULL;
 
-		if (cat->layer[i].flags & CAT_RELINK)
+		if (layer->flags & CAT_RELINK)
 			e = err_set(why, ERR_CORRUPT, "%s is still to be relinked", path);
-		else if (parent)
+		else if (parent && !outside)
 			e = check_link(ns, path, below, why);
 		free(path);
 		free(below);
@@ -499,23 +504,28 @@ static enum err mend_leaves(struct store *store, struct err_why *why)
 	return e ? e : snap_view_close(view, why);
 }
 
-/* Once as it is, once with all debt folded: what was copied half is copied to its end. */
+/*
+ * Once as it is, once with all debt folded: what was copied half is copied to its end. In every
+ * other state the fold comes before anybody writes, who would call it off.
+ */
 static enum err judge_store(struct store_run *run, struct file_ns *ns, struct store *store,
 			    uint64_t mark, struct err_why *why)
 {
 	const struct srun_shape *shape;
 	uint64_t time[SRUN_DISKS];
-	bool acknowledged;
+	bool acknowledged, folded = run->judged % 2;
 	unsigned idx;
 	enum err e = srun_match(run, store, mark, &idx, why);
 
+	if (!e && folded)
+		e = srun_fold_all(store, why);
 	if (!e)
 		e = mend_leaves(store, why);
 	if (e)
 		return e;
 	shape = &run->shape[idx];
 	acknowledged = mark >= shape->done;
-	e = srun_check_dir(ns, SRUN_DIR, shape->no_debt && acknowledged, why);
+	e = srun_check_dir(ns, SRUN_DIR, folded || (shape->no_debt && acknowledged), why);
 	if (!e && run->config->judge)
 		e = run->config->judge(run, ns, shape, acknowledged, why);
 	if (!e)
@@ -558,6 +568,9 @@ enum err srun_verify(void *opaque, struct mem_ns *mem, uint64_t mark, struct err
 	struct names_ns *names = srun_names(run, mem_ns_base(mem));
 	enum err e = judge(run, names_ns_base(names), SRUN_MARK(mark), why);
 
+	/* What was copied in is nobody's business any more, whatever is done with the VM. */
+	if (!e)
+		e = srun_check_outside(run, names_ns_base(names), run->config->copy, why);
 	names_ns_free(names);
 	return e;
 }

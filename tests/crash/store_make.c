@@ -37,6 +37,22 @@ static enum err remove_rest(struct file_ns *ns, const char *dir, struct err_why 
 	return e;
 }
 
+/* One thing went wrong, and all else worked: what was begun has been taken back. */
+static enum err check_undone(const struct store_run *run, struct file_ns *ns, const char *dir,
+			     struct err_why *why)
+{
+	bool for_good = (run->file_rule && run->file_rule->sticky) ||
+			(run->name_rule && run->name_rule->sticky);
+	char found[64] = "";
+	enum err e = ERR_OK;
+
+	if (run->op_failed && !for_good)
+		e = file_ns_list(ns, dir, see_name, found, why);
+	if (!e && *found)
+		e = err_set(why, ERR_CORRUPT, "it failed, and left %s/%s behind", dir, found);
+	return e;
+}
+
 static enum err check_disk(struct file_ns *ns, const char *path, struct model *model,
 			   struct err_why *why)
 {
@@ -63,7 +79,7 @@ static enum err create_operate(struct store_run *run, struct err_why *why)
 	shape->exists = true;
 	shape->memory_bytes = SRUN_MEMORY;
 	memcpy(shape->disk, run->disk, sizeof(shape->disk));
-	srun_mark(run, SRUN_UNNAMED);
+	srun_mark(run, SRUN_UNNAMED | SRUN_OLD_NAMES);
 	e = srun_create(run, run->ns, why);
 	if (!e)
 		srun_end_op(run);
@@ -80,6 +96,10 @@ static enum err create_judge(struct store_run *run, struct file_ns *ns,
 	(void)acknowledged;
 	for (unsigned d = 0; d < run->disks && !e; d++)
 		e = check_disk(ns, run->disk_path[d], run->disk[d], why);
+	if (!e)
+		e = srun_check_outside(run, ns, true, why);
+	if (!e)
+		e = check_undone(run, ns, SRUN_DIR, why);
 	if (e || shape->exists)
 		return e;
 	e = remove_rest(ns, SRUN_DIR, why);
@@ -135,6 +155,8 @@ static enum err remove_judge(struct store_run *run, struct file_ns *ns,
 	(void)acknowledged;
 	for (unsigned d = 0; d < run->disks && !e; d++)
 		e = check_disk(ns, run->disk_path[d], first->disk[d], why);
+	if (!e)
+		e = srun_check_outside(run, ns, true, why);
 	return e || shape->exists ? e : remove_rest(ns, SRUN_DIR, why);
 }
 
@@ -156,7 +178,7 @@ static enum err export_operate(struct store_run *run, struct err_why *why)
 	enum err e;
 
 	srun_begin_op(run);
-	srun_mark(run, SRUN_UNNAMED);
+	srun_mark(run, SRUN_UNNAMED | SRUN_OLD_NAMES);
 	e = copy_out(run, run->store, MADE, why);
 	if (!e)
 		srun_end_op(run);
@@ -261,10 +283,15 @@ static enum err copy_judge(struct store_run *run, struct file_ns *ns,
 			   const struct srun_shape *shape, bool acknowledged, struct err_why *why)
 {
 	struct store *store;
-	enum err e = snap_open(ns, MADE, SNAP_READONLY, &store, why);
+	enum err e = check_undone(run, ns, MADE, why);
 
+	if (!e)
+		e = srun_check_outside(run, ns, true, why);
+	if (e)
+		return e;
+	e = snap_open(ns, MADE, SNAP_READONLY, &store, why);
 	snap_close(e ? NULL : store);
-	if (e == ERR_NOENT && (!acknowledged || shape == run->shape)) {
+	if (e == ERR_NOENT && (!acknowledged || shape == run->shape || run->op_failed)) {
 		e = make_again(run, ns, why);
 		if (e)
 			err_context(why, "asked again");

@@ -86,11 +86,31 @@ static bool is_one_sector(const struct catalogue *old, const struct catalogue *n
 	return any;
 }
 
+/* From a layer that stays, for its other children: read through it or not, it is the same. */
+static bool is_copied_up(const struct catalogue *old, const struct catalogue *new)
+{
+	const struct cat_fold *fold = &old->fold;
+	const struct cat_layer *lower = cat_layer(new, fold->lower);
+	const struct cat_layer *upper = cat_layer(new, fold->upper);
+
+	return lower && upper && !fold->down && !new->fold.lower && upper->parent != lower->number;
+}
+
+/* What is copied of a leaf is worth nothing once it was written to. */
+static bool is_called_off(const struct catalogue *old, const struct catalogue *new)
+{
+	const struct cat_layer *upper = cat_layer(old, old->fold.upper);
+
+	return upper && upper->is_leaf && old->layers == new->layers && !new->fold.lower;
+}
+
 static uint64_t flags_of(const struct catalogue *old, const struct catalogue *new)
 {
 	bool down = new->fold.lower &&new->fold.down &&new->fold.phase == CAT_FOLD_COPY;
 
 	return (is_minor(old, new) ? SRUN_MINOR : 0) | (down ? SRUN_DOWN : 0) |
+	       (is_copied_up(old, new) ? SRUN_COPIED_UP : 0) |
+	       (is_called_off(old, new) ? SRUN_CALLED_OFF : 0) |
 	       (is_one_sector(old, new) ? SRUN_ONE_SECTOR : 0);
 }
 
@@ -124,11 +144,22 @@ static bool ends_with(const char *path, const char *name)
 	return len > tail && !strcmp(path + len - tail, name);
 }
 
-/* The files of a VM that is being made, and its folder. */
+/* Of a VM, or of what is exported. */
+static bool is_folder(const char *path)
+{
+	size_t home = strlen(SRUN_HOME "/");
+
+	return !strncmp(path, SRUN_HOME "/", home) && !strchr(path + home, '/');
+}
+
+/* The files of a VM that is being made. */
 static const char *unnamed_redundant(const struct powercut_barrier *barrier)
 {
-	if (barrier->names && strchr(barrier->path + sizeof(SRUN_HOME), '/') == NULL)
-		return "of a folder's own name, which folders in memory do not have";
+	if (barrier->names && ends_with(barrier->path, "/" STORE_LOCK)) {
+		if (barrier->mark & SRUN_OLD_NAMES)
+			return "of the lock's name alone, which whoever comes makes again";
+		return NULL;
+	}
 	if (barrier->names && !ends_with(barrier->path, "/" STORE_CATALOGUE))
 		return "of names in a folder that is no VM before its catalogue has a name";
 	if (!barrier->names && !ends_with(barrier->path, "/" CATALOGUE_NEW))
@@ -140,12 +171,19 @@ const char *srun_redundant(const struct powercut_barrier *barrier)
 {
 	bool intent = ends_with(barrier->path, ".strata-intent");
 
+	if (barrier->names && is_folder(barrier->path))
+		return "of a folder's own name, which folders in memory do not have";
 	if (barrier->mark & SRUN_UNNAMED)
 		return unnamed_redundant(barrier);
 
 	if (barrier->names && barrier->mark & SRUN_MINOR)
 		return "after a change that says only how far a fold is, that it goes on, or that "
 		       "headers are right";
+	if (barrier->names && barrier->mark & SRUN_COPIED_UP)
+		return "after a fold up from a layer that stays: with or without it the sectors "
+		       "are the same";
+	if (barrier->names && barrier->mark & SRUN_CALLED_OFF)
+		return "after a leaf's fold was called off: its time of change says so too";
 	if (!barrier->names && barrier->mark & SRUN_DOWN && barrier->before == EVENT(DATA) &&
 	    barrier->after == EVENT(BITMAP))
 		return "between data and bits of what is folded down: nobody reads it there yet";

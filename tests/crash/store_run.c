@@ -44,6 +44,7 @@ void srun_end(void *opaque)
 	for (unsigned i = 0; i < run->owned_count; i++)
 		model_free(run->owned[i]);
 	free(run->owned);
+	srun_free_outside(run);
 	free(run);
 }
 
@@ -53,6 +54,7 @@ struct names_ns *srun_names(const struct store_run *run, struct file_ns *below)
 
 	if (run->config->times)
 		names_ns_tell_times(names);
+	names_ns_alone(names);
 	return names;
 }
 
@@ -160,6 +162,7 @@ static void settle(struct store_run *run)
 	else
 		run->shape[0] = (struct srun_shape){.current = -1};
 	run->shape[0].begun = run->shape[0].done = 0;
+	memcpy(run->shape[0].disk, run->disk, sizeof(run->disk));
 	run->shapes = 1;
 	run->mark = 0;
 	note_time(run);
@@ -281,8 +284,7 @@ static enum err make_disk(struct store_run *run, unsigned d, struct err_why *why
 				       .type = fixed ? VHD_FIXED : VHD_DYNAMIC,
 				       .size_bytes = SRUN_BYTES,
 				       .block_size = fixed ? 0 : SRUN_BLOCK};
-	struct vhd_create_opts child = {
-	    .ns = ns, .type = VHD_DIFFERENCING, .parent = "/disks/base.vhd"};
+	struct vhd_create_opts child = {.ns = ns, .type = VHD_DIFFERENCING, .parent = SRUN_BASE};
 	struct vhd_open_opts opts = {.ns = ns, .writable = true};
 	struct disk *disk;
 	enum err e = vhd_create(chain ? child.parent : run->disk_path[d], &base, why);
@@ -340,6 +342,7 @@ enum err srun_setup(void *opaque, struct mem_ns *mem, struct err_why *why)
 		e = run->config->setup(run, why);
 	enum err closed = srun_stop(run, e ? NULL : why);
 	settle(run);
+	srun_note_outside(run);
 	return e ? e : closed;
 }
 
@@ -531,6 +534,11 @@ enum err srun_set_memory(struct store_run *run, uint64_t bytes, struct err_why *
 	return e;
 }
 
+static bool has_faults(const struct store_run *run)
+{
+	return run->file_rule || run->name_rule;
+}
+
 enum err srun_fold(struct store_run *run, uint64_t budget_bytes, struct err_why *why)
 {
 	struct snap_fold_opts opts = {.budget_bytes = budget_bytes};
@@ -538,9 +546,12 @@ enum err srun_fold(struct store_run *run, uint64_t budget_bytes, struct err_why 
 	struct srun_shape *shape = srun_begin_op(run);
 	enum err e = ERR_OK;
 
-	shape->no_debt = !run->writer;
 	while (!e && result.more)
 		e = snap_fold(run->store, &opts, &result, why);
+	if (!e && result.busy && !run->writer && !has_faults(run))
+		e = err_set(why, ERR_LOCKED, "a fold left %u layers nobody uses", result.busy);
+	/* A layer that could not be read is counted as busy, and left for another time. */
+	shape->no_debt = !run->writer && !result.busy;
 	if (!e)
 		srun_end_op(run);
 	return e;

@@ -26,6 +26,7 @@
 
 #define SRUN_HOME   "/home"
 #define SRUN_DIR    "/home/vm"
+#define SRUN_BASE   "/disks/base.vhd" /* below the first disk of a `chain` */
 #define SRUN_BLOCK  (64u << 10)
 #define SRUN_BYTES  (3u * SRUN_BLOCK) /* of a disk */
 #define SRUN_DISKS  2u                /* at most: a dynamic and a fixed one */
@@ -38,11 +39,17 @@
 #define SRUN_MINOR (1ull << 32)
 /* From now on payload is folded down: nobody reads it there yet. */
 #define SRUN_DOWN (1ull << 33)
+/* A fold up has ended whose lower layer stays, as others build on it. */
+#define SRUN_COPIED_UP (1ull << 37)
+/* A fold of a leaf ends because somebody is about to write to it. */
+#define SRUN_CALLED_OFF (1ull << 38)
 /* Headers to be rewritten get parents whose names are as long as those they had: one sector each.
  */
 #define SRUN_ONE_SECTOR (1ull << 34)
 /* What is written from now on is nobody's before a catalogue names it. */
-#define SRUN_UNNAMED    (1ull << 35)
+#define SRUN_UNNAMED (1ull << 35)
+/* The making of those files makes their names durable. */
+#define SRUN_OLD_NAMES  (1ull << 36)
 #define SRUN_MARK(mark) ((mark)&UINT32_MAX)
 
 #define SRUN_MEMORY (64u << 20) /* of a VM when it is made */
@@ -83,6 +90,12 @@ struct srun_config {
 	enum snap_export_kind kind; /* of an export */
 };
 
+/* A file as setup left it. */
+struct srun_outside {
+	uint8_t *bytes; /* NULL: there is none */
+	uint64_t size_bytes;
+};
+
 struct store_run {
 	const struct srun_config *config;
 	uint64_t seed;
@@ -94,6 +107,7 @@ struct store_run {
 	const struct fault_rule *file_rule;
 	const struct names_rule *name_rule;
 	bool leave_open;
+	bool op_failed; /* it came back with an error */
 	/* while it operates */
 	struct mem_ns *mem;
 	struct fault_ns *fault;
@@ -111,6 +125,7 @@ struct store_run {
 	uint64_t fresh[SRUN_DISKS]; /* sectors used up by calm writes */
 	struct model **owned;
 	unsigned owned_count;
+	struct srun_outside outside[SRUN_DISKS + 1];
 	unsigned judged;
 };
 
@@ -168,6 +183,14 @@ enum err srun_set_memory(struct store_run *run, uint64_t bytes, struct err_why *
 enum err srun_fold(struct store_run *run, uint64_t budget_bytes, struct err_why *why);
 /* One step, which must not be the last one. */
 enum err srun_fold_some(struct store_run *run, uint64_t budget_bytes, struct err_why *why);
+
+/* ---- files that are not the store's (store_outside.c) ---- */
+
+void srun_note_outside(struct store_run *run);
+void srun_free_outside(struct store_run *run);
+/* Byte for byte what they were: what the first disk builds on, and `disks_too`. */
+enum err srun_check_outside(const struct store_run *run, struct file_ns *ns, bool disks_too,
+			    struct err_why *why);
 
 /* The id of a node, as the store has it now. */
 enum err srun_id(struct store *store, const char *name, struct guid *id, struct err_why *why);

@@ -2,11 +2,18 @@
 #include "tests/lib/names_ns.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <xxhash.h>
 
 #include "util/bytes.h"
 
 #define PIECE (64u << 10)
+
+/* The time of a file, as long as nobody changes it. */
+struct known {
+	int64_t time; /* 0: to be found out */
+	unsigned writers;
+};
 
 struct names_ns {
 	struct file_ns base;
@@ -14,7 +21,9 @@ struct names_ns {
 	struct names_rule rule;
 	uint64_t matches;
 	bool fired;
-	bool times;
+	bool times, alone;
+	struct known *known; /* by inode */
+	size_t knowns;
 	void (*renaming)(void *arg, const char *from, const char *to);
 	void *arg;
 };
@@ -48,7 +57,7 @@ static enum err hash_piece(struct file *file, uint64_t off, uint64_t len, uint64
 	enum err e = file_read(file, EV_DATA, buf, off, len, why);
 
 	if (!e && !bytes_are_zero(buf, len))
-		*hash = XXH64(buf, (size_t)len, *hash ^ off);
+		*hash = XXH3_64bits_withSeed(buf, (size_t)len, *hash ^ off);
 	return e;
 }
 
@@ -77,33 +86,61 @@ static enum err hash_content(struct file *file, uint64_t size_bytes, uint64_t *h
 struct timed_file {
 	struct file base;
 	struct file *below;
+	struct names_ns *ns;
+	size_t ino;
+	bool writes;
 };
+
+static struct timed_file *timed_of(struct file *file)
+{
+	return container_of(file, struct timed_file, base);
+}
 
 static struct file *below(struct file *file)
 {
-	return container_of(file, struct timed_file, base)->below;
+	return timed_of(file)->below;
+}
+
+/* What is submitted may land at any time until the file is closed. */
+static void note_change(struct file *file, const struct file_req *req)
+{
+	struct timed_file *timed = timed_of(file);
+
+	if (req->op == FILE_READ || req->op == FILE_SYNC || timed->writes)
+		return;
+	timed->writes = true;
+	timed->ns->known[timed->ino].writers++;
+	timed->ns->known[timed->ino].time = 0;
 }
 
 static enum err timed_run(struct file *file, struct file_req *req)
 {
+	note_change(file, req);
 	req->file = below(file);
 	return req->file->ops->run(req->file, req);
 }
 
 static void timed_submit(struct file *file, struct queue *queue, struct file_req *req)
 {
+	note_change(file, req);
 	file_submit(below(file), queue, req);
 }
 
 static enum err timed_info(struct file *file, struct file_info *out, struct err_why *why)
 {
+	struct timed_file *timed = timed_of(file);
+	struct known *known = &timed->ns->known[timed->ino];
 	uint64_t hash;
-	enum err e = file_get_info(below(file), out, why);
+	enum err e = file_get_info(timed->below, out, why);
 
-	if (!e)
-		e = hash_content(below(file), out->size_bytes, &hash, why);
-	if (!e)
+	if (!e && !known->time) {
+		e = hash_content(timed->below, out->size_bytes, &hash, why);
 		out->mtime_ns = (int64_t)(hash >> 1 | 1);
+		if (!e && timed->ns->alone && !known->writers)
+			known->time = out->mtime_ns;
+	} else if (!e) {
+		out->mtime_ns = known->time;
+	}
 	return e;
 }
 
@@ -126,9 +163,11 @@ static enum err timed_map_data(struct file *file, uint64_t off_bytes, bool *is_d
 
 static enum err timed_close(struct file *file, struct err_why *why)
 {
-	enum err e = file_close(below(file), why);
+	struct timed_file *timed = timed_of(file);
+	enum err e = file_close(timed->below, why);
 
-	free(container_of(file, struct timed_file, base));
+	timed->ns->known[timed->ino].writers -= timed->writes;
+	free(timed);
 	return e;
 }
 
@@ -142,14 +181,29 @@ static const struct file_ops timed_ops = {
     .close = timed_close,
 };
 
-static struct file *with_time(struct file *file)
+static void make_room(struct names_ns *ns, size_t ino)
+{
+	if (ino < ns->knowns)
+		return;
+	ns->known = reallocarray(ns->known, ino + 1, sizeof(*ns->known));
+	if (!ns->known)
+		abort();
+	memset(ns->known + ns->knowns, 0, (ino + 1 - ns->knowns) * sizeof(*ns->known));
+	ns->knowns = ino + 1;
+}
+
+static struct file *with_time(struct names_ns *ns, struct file *file)
 {
 	struct timed_file *timed = malloc(sizeof(*timed));
+	struct file_info info;
 
-	if (!timed)
+	if (!timed || file_get_info(file, &info, NULL))
 		abort();
-	*timed =
-	    (struct timed_file){.base = {.ops = &timed_ops, .path = file->path}, .below = file};
+	make_room(ns, info.ino);
+	*timed = (struct timed_file){.base = {.ops = &timed_ops, .path = file->path},
+				     .below = file,
+				     .ns = ns,
+				     .ino = info.ino};
 	return &timed->base;
 }
 
@@ -164,7 +218,7 @@ static enum err names_open(struct file_ns *base, const char *path, unsigned flag
 	if (!e)
 		e = file_ns_open(ns_of(base)->below, path, flags, out, why);
 	if (!e && ns_of(base)->times)
-		*out = with_time(*out);
+		*out = with_time(ns_of(base), *out);
 	return e;
 }
 
@@ -213,7 +267,7 @@ static enum err names_info(struct file_ns *base, const char *path, struct file_i
 	if (e)
 		return e;
 	if (ns_of(base)->times)
-		file = with_time(file);
+		file = with_time(ns_of(base), file);
 	e = file_get_info(file, out, why);
 	file_close(file, NULL);
 	if (!e && !out->usage_bytes)
@@ -243,6 +297,8 @@ struct names_ns *names_ns_new(struct file_ns *below)
 
 void names_ns_free(struct names_ns *ns)
 {
+	if (ns)
+		free(ns->known);
 	free(ns);
 }
 
@@ -254,6 +310,11 @@ struct file_ns *names_ns_base(struct names_ns *ns)
 void names_ns_tell_times(struct names_ns *ns)
 {
 	ns->times = true;
+}
+
+void names_ns_alone(struct names_ns *ns)
+{
+	ns->alone = true;
 }
 
 void names_ns_watch(struct names_ns *ns,

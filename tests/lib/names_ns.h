@@ -42,6 +42,8 @@ struct names_ns *names_ns_new(struct file_ns *below);
 void names_ns_free(struct names_ns *ns);
 struct file_ns *names_ns_base(struct names_ns *ns);
 void names_ns_tell_times(struct names_ns *ns);
+/* All changes of content come through `ns`: a time that is known need not be found out again. */
+void names_ns_alone(struct names_ns *ns);
 /* Have somebody told before a file is renamed. */
 void names_ns_watch(struct names_ns *ns,
 		    void (*renaming)(void *arg, const char *from, const char *to), void *arg);

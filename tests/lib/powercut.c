@@ -211,7 +211,8 @@ static void print_event(FILE *out, const struct atom *atom)
 {
 	static const char *const what[] = {"data",  "footer", "footer copy", "header",
 					   "bat",   "bitmap", "locator",     "batmap",
-					   "space", "intent", "move"};
+					   "space", "intent", "move",        "catalogue"};
+	_Static_assert(sizeof(what) / sizeof(what[0]) == EV_COUNT, "an event has no name");
 	const struct mem_event *event = atom->event;
 
 	switch (atom->kind) {
@@ -471,7 +472,7 @@ static void explore_samples(struct explore *explore, const struct walk *walk, ui
 	}
 }
 
-/* A handful, for the log of a recovery. */
+/* A handful, for the log of a recovery, or in a hurry. */
 static void explore_few(struct explore *explore, const struct walk *walk, uint8_t *fate,
 			uint64_t allowance)
 {
@@ -495,7 +496,7 @@ static bool explore_cut(struct walk *walk)
 
 	if (walk->atoms <= EXHAUSTIVE_ATOMS && cut_size(walk) <= allowance)
 		explore_subsets(explore, walk, fate);
-	else if (explore->outer)
+	else if (explore->outer || explore->opts->sparse)
 		explore_few(explore, walk, fate, allowance);
 	else
 		explore_samples(explore, walk, fate, allowance);

@@ -98,6 +98,7 @@ void powercut_describe(const struct powercut *powercut, size_t idx, struct power
 struct powercut_opts {
 	size_t without;         /* index of the barrier to remove, or POWERCUT_WHOLE */
 	uint64_t budget_states; /* about how many states to try; the smallest set is always tried */
+	bool sparse;            /* that set only in part, too */
 	unsigned
 	    recovery_cuts; /* states to try in the log of each recovery that changed something */
 };

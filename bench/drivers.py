@@ -53,10 +53,11 @@ FIO_BATCHED = (
 )
 
 
-def vhdtool_random(lab, label, path, rw, size, cache, target=None, raw=False):
+def vhdtool_random(lab, label, path, rw, size, cache, target=None, raw=False, threads=1):
     command = [
         lab.ours("vhdtool"), "bench", path, "--rw", rw, "--bs", "4K", "--iodepth", DEPTH,
         "--time", SECONDS, "--size", size, "--json",
+        *(["--threads", threads] if threads > 1 else []),
         *(["--yes"] if rw == "randwrite" else []),
         *(["--direct"] if cache == "direct" else []),
         *(["--raw"] if raw else []),

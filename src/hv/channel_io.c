@@ -74,14 +74,31 @@ void channel_wake(struct channel *channel)
 	ring_mask(&channel->in, true);
 }
 
-enum ring_result channel_write(struct channel *channel, enum packet_type type, uint16_t flags,
-			       uint64_t transaction, const void *payload, size_t len)
+enum ring_result channel_write_quietly(struct channel *channel, enum packet_type type,
+				       uint16_t flags, uint64_t transaction, const void *payload,
+				       size_t len, bool *interrupt)
 {
 	enum ring_result result;
 	bool signal;
 
 	result = ring_write(&channel->out, type, flags, transaction, payload, len, &signal);
-	if (signal)
+	*interrupt |= signal;
+	return result;
+}
+
+void channel_interrupt(struct channel *channel)
+{
+	interrupt_guest(channel);
+}
+
+enum ring_result channel_write(struct channel *channel, enum packet_type type, uint16_t flags,
+			       uint64_t transaction, const void *payload, size_t len)
+{
+	enum ring_result result;
+	bool interrupt = false;
+
+	result = channel_write_quietly(channel, type, flags, transaction, payload, len, &interrupt);
+	if (interrupt)
 		interrupt_guest(channel);
 	return result;
 }

@@ -15,11 +15,8 @@
 #include "hv/storvsp_private.h"
 #include "util/bytes.h"
 
-/*
- * Packets that are read before completions get their turn (G7). Few enough that a guest works on
- * the answers of one batch while we work on the next, instead of each waiting for the other.
- */
-#define BATCH 16u
+/* Packets that are read before completions get their turn (G7). */
+#define BATCH 64u
 /* A guest that makes room in its ring says so; should it not, we look again. */
 #define RETRY_NS 10000000
 
@@ -65,8 +62,8 @@ static bool deliver(struct vsp_request *req)
 		release(req);
 		return true;
 	}
-	result = channel_write(ch->channel, PACKET_COMPLETION, 0, req->transaction, req->packet,
-			       VSTOR_BYTES);
+	result = channel_write_quietly(ch->channel, PACKET_COMPLETION, 0, req->transaction,
+				       req->packet, VSTOR_BYTES, &ch->interrupt);
 	if (result == RING_FULL)
 		return false;
 	if (result == RING_BROKEN)
@@ -75,6 +72,14 @@ static bool deliver(struct vsp_request *req)
 		hand_over(ch, req->sub_channels);
 	release(req);
 	return true;
+}
+
+/* One interrupt for all that was completed together. */
+static void interrupt(struct vsp_channel *ch)
+{
+	if (ch->interrupt)
+		channel_interrupt(ch->channel);
+	ch->interrupt = false;
 }
 
 static void retry_later(struct vsp_channel *ch)
@@ -319,12 +324,14 @@ static void turn(struct vsp_channel *ch)
 	if (ch->waiting)
 		retry_later(ch);
 	announce_units(ch);
+	interrupt(ch);
 	if (!begin_reading(ch)) {
 		queue_wait(ch->queue);
 		return;
 	}
 	empty = read_packets(ch);
 	end_reading(ch);
+	interrupt(ch);
 	if (may_read(ch) && (!empty || channel_rest(ch->channel)))
 		queue_poll(ch->queue);
 	else
@@ -374,8 +381,10 @@ static void *channel_main(void *arg)
 	while (!atomic_load(&ch->stop))
 		turn(ch);
 	/* G6: whatever refers to the guest's memory comes back first. */
-	while (ch->busy)
+	while (ch->busy) {
 		queue_wait(ch->queue);
+		interrupt(ch);
+	}
 	queue_unwatch(ch->queue, &ch->kicked);
 	queue_unwatch(ch->queue, &ch->timer_ran);
 	queue_destroy(ch->queue);

@@ -81,8 +81,9 @@ struct vsp_channel {
 	struct queue_work kicked, timer_ran;
 	int timer_fd;
 	bool primary;
-	bool deaf; /* the guest broke the protocol: nothing is read any more */
-	bool mute; /* it broke the ring: nothing is written either */
+	bool deaf;      /* the guest broke the protocol: nothing is read any more */
+	bool interrupt; /* is due */
+	bool mute;      /* it broke the ring: nothing is written either */
 	enum vsp_state state;
 
 	struct vsp_request *pool, *free;

@@ -194,6 +194,14 @@ void channel_wake(struct channel *channel);
  */
 enum ring_result channel_write(struct channel *channel, enum packet_type type, uint16_t flags,
 			       uint64_t transaction, const void *payload, size_t len);
+/*
+ * The same without the interrupt: *interrupt is set when one is due, and left alone when not. So
+ * many packets can be written before channel_interrupt, which must not be forgotten.
+ */
+enum ring_result channel_write_quietly(struct channel *channel, enum packet_type type,
+				       uint16_t flags, uint64_t transaction, const void *payload,
+				       size_t len, bool *interrupt);
+void channel_interrupt(struct channel *channel);
 /* What broke the ring; NULL when it is whole. */
 const char *channel_fault(const struct channel *channel);
 

@@ -23,6 +23,19 @@ static enum err add(struct store *store, void *path, struct err_why *why)
 	return snap_disk_add(store, path, &slot, why);
 }
 
+/* The process of a VM that runs cannot look at other VMs. */
+static int check_owner(const char *home, const char *name, const char *path)
+{
+	struct err_why why = {0};
+	struct vm vm;
+	int rc = vm_locate(home, name, &vm);
+
+	if (!rc && snap_disk_check_owner(&file_ns_posix, vm.dir, path, &why))
+		rc = out_fail(vm.name, &why);
+	vm_close(&vm);
+	return rc;
+}
+
 static int run(void *arg)
 {
 	struct disk_add_args *args = arg;
@@ -34,8 +47,11 @@ static int run(void *arg)
 
 	if (!path)
 		return out_fail(args->common.arg[1], &why);
-	request = json_pack("{s:s, s:o}", "do", "disk-attach", "path", json_text(path));
-	rc = disk_change(args->home, name, args->common.json, request, add, path);
+	rc = check_owner(args->home, name, path);
+	if (!rc) {
+		request = json_pack("{s:s, s:o}", "do", "disk-attach", "path", json_text(path));
+		rc = disk_change(args->home, name, args->common.json, request, add, path);
+	}
 	free(path);
 	return rc;
 }

@@ -61,6 +61,10 @@ enum err disks_resize(struct vm *vm, unsigned slot, uint64_t size_bytes, struct 
 	if (err)
 		return err;
 	err = snap_disk_resize(vm->store, slot, size_bytes, why);
+	if (err == ERR_PERM)
+		err_context(why,
+			    "the VM runs, and may change files only where it could at its start "
+			    "(vmctl start --allow)");
 	release(vm, slot);
 	if (!disk_in(vm, slot)) {
 		log_line(&vm->log, "disk %u is lost: %s", slot, why ? why->text : "");

@@ -11,6 +11,7 @@
 #include "worker/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/prctl.h>
 #include <sched.h>
@@ -34,7 +35,7 @@ static const int allowed[] = {
 	SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(sched_yield), SCMP_SYS(nanosleep),
 	SCMP_SYS(clock_nanosleep), SCMP_SYS(restart_syscall), SCMP_SYS(rt_sigreturn),
 	SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigtimedwait),
-	SCMP_SYS(sigaltstack), SCMP_SYS(io_uring_setup), SCMP_SYS(io_uring_register),
+	SCMP_SYS(sigaltstack), SCMP_SYS(io_uring_register),
 	SCMP_SYS(eventfd2), SCMP_SYS(timerfd_create), SCMP_SYS(epoll_create1),
 	SCMP_SYS(signalfd4), SCMP_SYS(pipe2),
 	/* threads and memory */
@@ -49,7 +50,7 @@ static const int allowed[] = {
 	SCMP_SYS(close_range), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(pread64),
 	SCMP_SYS(pwrite64), SCMP_SYS(preadv), SCMP_SYS(pwritev), SCMP_SYS(preadv2),
 	SCMP_SYS(pwritev2), SCMP_SYS(lseek), SCMP_SYS(fsync), SCMP_SYS(fdatasync),
-	SCMP_SYS(fallocate), SCMP_SYS(ftruncate), SCMP_SYS(copy_file_range), SCMP_SYS(fcntl),
+	SCMP_SYS(fallocate), SCMP_SYS(ftruncate), SCMP_SYS(copy_file_range),
 	SCMP_SYS(flock), SCMP_SYS(dup), SCMP_SYS(dup2), SCMP_SYS(dup3), SCMP_SYS(stat),
 	SCMP_SYS(lstat), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(statx),
 	SCMP_SYS(fstatfs), SCMP_SYS(statfs), SCMP_SYS(access), SCMP_SYS(faccessat),
@@ -87,6 +88,22 @@ static int add_all(scmp_filter_ctx filter, uint32_t action, const int *calls, si
 	return rc;
 }
 
+/* Not those that have signals sent to others. */
+static int add_fcntls(scmp_filter_ctx filter)
+{
+	static const int commands[] = {
+	    F_GETFD, F_SETFD, F_GETFL,  F_SETFL,     F_DUPFD,     F_DUPFD_CLOEXEC,
+	    F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW,
+	};
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < ARRAY_LEN(commands); i++)
+		rc = seccomp_rule_add(
+		    filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+		    SCMP_A1(SCMP_CMP_MASKED_EQ, 0xFFFFFFFF, (scmp_datum_t)commands[i]));
+	return rc;
+}
+
 static int add_ioctls(scmp_filter_ctx filter)
 {
 	static const unsigned long files[] = {BLKGETSIZE64, BLKSSZGET, FICLONE};
@@ -105,6 +122,8 @@ static int add_limited(scmp_filter_ctx filter)
 	static const int maps[] = {SCMP_SYS(mmap), SCMP_SYS(mprotect)};
 	int rc = add_ioctls(filter);
 
+	if (!rc)
+		rc = add_fcntls(filter);
 	for (size_t i = 0; !rc && i < ARRAY_LEN(maps); i++)
 		rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, maps[i], 1,
 				      SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));

@@ -5,11 +5,15 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* Of the record beside an image that is being changed (docs/FORMATS.md). */
+#define RECORD_SUFFIX ".strata-intent"
 
 /* Younger than the headers we may be compiled with. */
 #define ACCESS_REFER     (UINT64_C(1) << 13)
@@ -69,26 +73,21 @@ static enum err allow_path(int rules, uint64_t rights, const char *path, struct 
 }
 
 /*
- * A layer outside the folder, and what lies beside it: a change of it that was interrupted has left
- * a record there, by which it has to be read.
+ * A layer outside the folder; a change of it that was interrupted has left a record beside it, by
+ * which it has to be read.
  */
 static enum err allow_reading(int rules, uint64_t handled, const char *path, struct err_why *why)
 {
-	char *folder, *slash;
-	struct stat st;
-	enum err err;
+	const uint64_t rights = USE_FILE & handled & ~WRITES;
+	char *record;
+	enum err err = allow_path(rules, rights, path, why);
 
-	if (stat(path, &st) == 0 && S_ISBLK(st.st_mode)) /* beside it are other devices */
-		return allow_path(rules, USE_FILE & handled & ~WRITES, path, why);
-	folder = strdup(path);
-	slash = folder ? strrchr(folder, '/') : NULL;
-	if (!slash) {
-		free(folder);
-		return err_set(why, ERR_NOMEM, "no memory for a folder's name");
+	if (!err && asprintf(&record, "%s" RECORD_SUFFIX, path) < 0)
+		err = err_set(why, ERR_NOMEM, "no memory for a file's name");
+	if (!err) {
+		err = allow_path(rules, rights, record, why);
+		free(record);
 	}
-	slash[slash == folder] = 0;
-	err = allow_path(rules, READ_FILES & handled, folder, why);
-	free(folder);
 	return err;
 }
 

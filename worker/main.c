@@ -22,6 +22,7 @@
 #include "worker/vm.h"
 
 #define MAX_ALLOWED 16
+#define SPARE_RINGS 4
 
 struct options {
 	char *dir;                  /* absolute */
@@ -143,10 +144,26 @@ static enum err confine(struct vm *vm, const struct places *places, struct err_w
 	return err;
 }
 
+/*
+ * Rings that nothing restricts are a way round the filter, so none can be made behind it: there is
+ * one for each storage channel the guest may open, and for what is done to disks meanwhile.
+ */
+static enum err make_rings(const struct vm *vm, struct err_why *why)
+{
+	unsigned channels = vm->config.cpus < STORVSP_MAX_SUB_CHANNELS
+				? vm->config.cpus
+				: STORVSP_MAX_SUB_CHANNELS + 1;
+
+	return queue_reserve(channels + SPARE_RINGS, STORVSP_MAX_PENDING, why);
+}
+
 static enum err filter(struct vm *vm, struct err_why *why)
 {
 	bool filtered;
-	enum err err = sandbox_filter(&filtered, why);
+	enum err err = make_rings(vm, why);
+
+	if (!err)
+		err = sandbox_filter(&filtered, why);
 
 	if (!err && !filtered)
 		log_line(&vm->log, "this build does not filter system calls");

@@ -15,6 +15,7 @@
 #include "block/file.h"
 #include "block/fixed_files.h"
 #include "block/iov.h"
+#include "block/queue_ring.h"
 #include "block/queue_watch.h"
 #include "util/bytes.h"
 
@@ -51,6 +52,8 @@ struct queue {
 	struct work_list work; /* posted by this thread, or taken over from `posted` */
 	struct watch_list watches;
 	pthread_t owner;
+	bool reserved; /* goes back to where it came from */
+	struct queue *next_free;
 
 	int wake_fd; /* eventfd, polled by the ring: written when `posted` stops being empty */
 	pthread_mutex_t lock;
@@ -417,59 +420,7 @@ static bool is_idle(struct queue *queue)
 
 /* ---- the contract ---- */
 
-/*
- * What a ring can be used for, whoever gets hold of it: a filter of system calls does not see what
- * is asked for through one (G9). Whatever queue_start, the wake-up and the watches use is here.
- */
-static int restrict_ring(const struct io_uring *ring)
-{
-	static const uint8_t operations[] = {
-	    IORING_OP_READV, IORING_OP_WRITEV,    IORING_OP_READ,     IORING_OP_WRITE,
-	    IORING_OP_FSYNC, IORING_OP_FALLOCATE, IORING_OP_POLL_ADD, IORING_OP_POLL_REMOVE,
-	};
-	static const uint8_t registrations[] = {
-	    IORING_REGISTER_ENABLE_RINGS,
-	    IORING_REGISTER_FILES2,
-	    IORING_REGISTER_FILES_UPDATE,
-	};
-	struct io_uring_restriction all[ARRAY_LEN(operations) + ARRAY_LEN(registrations) + 1];
-	unsigned n = 0;
-
-	memset(all, 0, sizeof(all));
-	for (unsigned i = 0; i < ARRAY_LEN(operations); i++, n++) {
-		all[n].opcode = IORING_RESTRICTION_SQE_OP;
-		all[n].sqe_op = operations[i];
-	}
-	for (unsigned i = 0; i < ARRAY_LEN(registrations); i++, n++) {
-		all[n].opcode = IORING_RESTRICTION_REGISTER_OP;
-		all[n].register_op = registrations[i];
-	}
-	all[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
-	all[n++].sqe_flags = IOSQE_FIXED_FILE;
-	return io_uring_register((unsigned)ring->ring_fd, IORING_REGISTER_RESTRICTIONS, all, n);
-}
-
-static int open_ring(struct queue *queue)
-{
-	/* Completions are run when we enter the kernel anyway, not by interrupting this thread. */
-	static const unsigned flags[] = {IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, 0};
-	int rc = -EINVAL;
-
-	for (unsigned i = 0; i < ARRAY_LEN(flags) && rc == -EINVAL; i++)
-		rc = io_uring_queue_init(queue->depth + SPARE_ENTRIES, &queue->ring,
-					 flags[i] | IORING_SETUP_R_DISABLED);
-	if (rc < 0)
-		return rc;
-	rc = restrict_ring(&queue->ring);
-	if (rc >= 0)
-		rc = io_uring_register((unsigned)queue->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS,
-				       NULL, 0);
-	if (rc < 0)
-		io_uring_queue_exit(&queue->ring);
-	return rc;
-}
-
-enum err queue_create(unsigned depth, struct queue **out, struct err_why *why)
+static enum err make_queue(unsigned depth, struct queue **out, struct err_why *why)
 {
 	struct queue *queue = calloc(1, sizeof(*queue));
 	enum err err;
@@ -478,7 +429,6 @@ enum err queue_create(unsigned depth, struct queue **out, struct err_why *why)
 	if (!queue)
 		return err_set(why, ERR_NOMEM, "no memory for an I/O queue");
 	queue->depth = depth < 1 ? 1 : depth > MAX_DEPTH ? MAX_DEPTH : depth;
-	queue->owner = pthread_self();
 	req_list_init(&queue->backlog);
 	req_list_init(&queue->finished);
 	work_list_init(&queue->work);
@@ -489,7 +439,7 @@ enum err queue_create(unsigned depth, struct queue **out, struct err_why *why)
 		err = err_sys(why, errno, "cannot create an event descriptor");
 		goto fail_free;
 	}
-	rc = open_ring(queue);
+	rc = ring_open(&queue->ring, queue->depth + SPARE_ENTRIES);
 	if (rc == -ENOSYS || rc == -EPERM) {
 		err = err_set(why, ERR_UNSUPPORTED,
 			      "this system has no io_uring, or it is switched off");
@@ -512,16 +462,82 @@ fail_free:
 	return err;
 }
 
-void queue_destroy(struct queue *queue)
+static void free_queue(struct queue *queue)
 {
-	if (!queue)
-		return;
 	fixed_table_close(&queue->files);
 	io_uring_queue_exit(&queue->ring);
 	watch_free_all(&queue->watches);
 	close(queue->wake_fd);
 	pthread_mutex_destroy(&queue->lock);
 	free(queue);
+}
+
+/*
+ * Queues that were made ahead. One that is given back keeps its ring, and what the kernel has still
+ * to say of ended watches is dealt with by its next owner.
+ */
+static struct {
+	pthread_mutex_t lock; /* guards the rest */
+	struct queue *free;
+} reserve = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void put_reserved(struct queue *queue)
+{
+	pthread_mutex_lock(&reserve.lock);
+	queue->next_free = reserve.free;
+	reserve.free = queue;
+	pthread_mutex_unlock(&reserve.lock);
+}
+
+/* NULL: none that is large enough. */
+static struct queue *take_reserved(unsigned depth)
+{
+	struct queue **link = &reserve.free, *queue;
+
+	pthread_mutex_lock(&reserve.lock);
+	while (*link && (*link)->depth < depth)
+		link = &(*link)->next_free;
+	queue = *link;
+	if (queue)
+		*link = queue->next_free;
+	pthread_mutex_unlock(&reserve.lock);
+	return queue;
+}
+
+enum err queue_reserve(unsigned count, unsigned depth, struct err_why *why)
+{
+	for (unsigned i = 0; i < count; i++) {
+		struct queue *queue;
+		enum err err = make_queue(depth, &queue, why);
+
+		if (err)
+			return err;
+		queue->reserved = true;
+		put_reserved(queue);
+	}
+	return ERR_OK;
+}
+
+enum err queue_create(unsigned depth, struct queue **out, struct err_why *why)
+{
+	struct queue *queue = take_reserved(depth);
+	enum err err = queue ? ERR_OK : make_queue(depth, &queue, why);
+
+	if (err)
+		return err;
+	queue->owner = pthread_self();
+	*out = queue;
+	return ERR_OK;
+}
+
+void queue_destroy(struct queue *queue)
+{
+	if (!queue)
+		return;
+	if (queue->reserved)
+		put_reserved(queue);
+	else
+		free_queue(queue);
 }
 
 void queue_flush(struct queue *queue)

@@ -31,6 +31,12 @@ struct queue_work {
  * without limit. ERR_UNSUPPORTED where the system has no io_uring.
  */
 enum err queue_create(unsigned depth, struct queue **out, struct err_why *why);
+/*
+ * Make `count` queues of that depth ahead, for a process that will not be allowed to: later
+ * queue_create takes one of them while there are any, and queue_destroy gives it back. They are
+ * never freed.
+ */
+enum err queue_reserve(unsigned count, unsigned depth, struct err_why *why);
 /* Everything submitted must have completed. NULL is allowed. */
 void queue_destroy(struct queue *queue);
 

@@ -102,8 +102,7 @@ static void handle_system_event(struct vp *vp)
 	case KVM_SYSTEM_EVENT_RESET:
 		partition_tell(partition, PARTITION_RESET);
 		break;
-	case KVM_SYSTEM_EVENT_CRASH: /* the guest tells, and goes on to reset itself */
-		partition->guest_crashed = true;
+	case KVM_SYSTEM_EVENT_CRASH: /* it goes on to reset itself, or stands still */
 		break;
 	default:
 		partition_fail(partition, "processor %u: an unknown system event %u", vp->index,

@@ -39,7 +39,6 @@ struct partition {
 
 	/* told by the processors' threads */
 	_Atomic int event; /* enum partition_event, the most severe one */
-	_Atomic bool guest_crashed;
 	pthread_mutex_t failure_lock;
 	char failure[200]; /* guarded by failure_lock */
 };

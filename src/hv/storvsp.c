@@ -28,11 +28,11 @@ struct vsp_unit *vsp_unit_take(struct storvsp *adapter, unsigned lun)
 	if (lun >= STORVSP_MAX_LUNS)
 		return NULL;
 	unit = &adapter->unit[lun];
-	if (!atomic_load(&unit->present))
-		return NULL;
 	atomic_fetch_add(&unit->users, 1);
 	if (atomic_load(&unit->present))
 		return unit;
+	/* what it is told now makes it let go */
+	atomic_store(&unit->ghost, false);
 	vsp_unit_put(adapter, unit);
 	return NULL;
 }
@@ -98,6 +98,8 @@ static void adapter_close(void *device, struct channel *channel)
 	if (ch->primary) {
 		atomic_store(&adapter->wanted, 0);
 		atomic_store(&adapter->subs, false);
+		for (unsigned lun = 0; lun < STORVSP_MAX_LUNS; lun++)
+			atomic_store(&adapter->unit[lun].ghost, false);
 	}
 	vsp_channel_free(ch);
 }
@@ -245,6 +247,9 @@ enum err storvsp_attach(struct storvsp *adapter, unsigned lun, const struct stor
 	unit = &adapter->unit[lun];
 	if (atomic_load(&unit->present))
 		return err_set(why, ERR_EXIST, "unit %u is attached already", lun);
+	if (atomic_load(&unit->ghost))
+		return err_set(why, ERR_LOCKED,
+			       "the guest has not let go yet of the disk that was unit %u", lun);
 	unit->what = *what;
 	clear_stats(&unit->stats);
 	atomic_store(&unit->resized, false);
@@ -260,6 +265,7 @@ enum err storvsp_detach(struct storvsp *adapter, unsigned lun, struct err_why *w
 
 	if (err != ERR_OK)
 		return err;
+	atomic_store(&unit->ghost, adapter->channels != NULL);
 	atomic_store(&unit->present, false);
 	wait_for_users(adapter, unit);
 	announce(adapter);
@@ -307,6 +313,7 @@ void storvsp_release(struct storvsp *adapter, unsigned lun, struct disk *disk)
 
 	unit->what.disk = disk;
 	if (!disk) {
+		atomic_store(&unit->ghost, adapter->channels != NULL);
 		atomic_store(&unit->present, false);
 		announce(adapter);
 	}

@@ -65,7 +65,11 @@ enum err storvsp_create(struct vmbus *bus, struct memory *memory, const struct s
 /* Waits for I/O in flight. Before vmbus_destroy. NULL is allowed. */
 void storvsp_destroy(struct storvsp *adapter);
 
-/* ERR_EXIST: the unit is there; ERR_RANGE: no such number. The guest is told to look. */
+/*
+ * ERR_EXIST: the unit is there; ERR_RANGE: no such number; ERR_LOCKED: the guest has not noticed
+ * yet that a former unit of that number is gone, and would take this one for it. The guest is told
+ * to look.
+ */
 enum err storvsp_attach(struct storvsp *adapter, unsigned lun, const struct storvsp_unit *unit,
 			struct err_why *why);
 /* Waits for its I/O in flight; then its commands fail, and the guest is told to look. */

@@ -374,6 +374,7 @@ static void *channel_main(void *arg)
 {
 	struct vsp_channel *ch = arg;
 
+	pthread_setname_np(pthread_self(), "storvsp");
 	ch->start_err = start_queue(ch, &ch->start_why);
 	sem_post(&ch->started);
 	if (ch->start_err != ERR_OK)
@@ -401,8 +402,6 @@ static int start_thread(struct vsp_channel *ch)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	rc = pthread_create(&ch->thread, NULL, channel_main, ch);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!rc)
-		pthread_setname_np(ch->thread, "storvsp");
 	return rc;
 }
 

@@ -39,6 +39,7 @@ struct vsp_stats {
 struct vsp_unit {
 	atomic_bool present;
 	atomic_bool resized; /* to be reported once, as a unit attention */
+	atomic_bool ghost;   /* detached, but the guest has not asked for it since */
 	atomic_uint users;
 	struct storvsp_unit what;
 	struct vsp_stats stats;

@@ -65,7 +65,7 @@ static void settle(struct vp *vp)
 {
 	vp->run->immediate_exit = 1;
 	while (ioctl(vp->fd, KVM_RUN, 0) == 0)
-		;
+		exit_handle(vp); /* the rest of an instruction that repeats itself */
 }
 
 /* Wait to be wanted; false when the thread has to end. */
@@ -114,6 +114,11 @@ static void *vp_thread(void *arg)
 static void set_goal(struct vps *set, enum vps_goal goal)
 {
 	pthread_mutex_lock(&set->lock);
+	/* who told that something has happened must not call back those who are to end */
+	if (set->goal == VPS_QUIT) {
+		pthread_mutex_unlock(&set->lock);
+		return;
+	}
 	set->goal = goal;
 	for (unsigned i = 0; goal != VPS_RUN && i < set->count; i++) {
 		if (!set->vp[i].has_thread)
@@ -137,9 +142,13 @@ void vps_request_park(struct vps *set)
 
 void vps_park(struct vps *set)
 {
+	unsigned threads = 0;
+
 	set_goal(set, VPS_PARK);
+	for (unsigned i = 0; i < set->count; i++)
+		threads += set->vp[i].has_thread;
 	pthread_mutex_lock(&set->lock);
-	while (set->parked < set->count)
+	while (set->parked < threads)
 		pthread_cond_wait(&set->changed, &set->lock);
 	pthread_mutex_unlock(&set->lock);
 }
@@ -233,6 +242,8 @@ enum err vps_create(struct vps *set, const struct machine *machine,
 
 void vps_destroy(struct vps *set)
 {
+	/* parked, none of them uses another one's structure any more */
+	vps_park(set);
 	set_goal(set, VPS_QUIT);
 	for (unsigned i = 0; i < set->count; i++) {
 		struct vp *vp = &set->vp[i];
@@ -242,6 +253,10 @@ void vps_destroy(struct vps *set)
 			pthread_join(vp->thread, NULL);
 		}
 		vp->has_thread = false;
+	}
+	for (unsigned i = 0; i < set->count; i++) {
+		struct vp *vp = &set->vp[i];
+
 		if (vp->run)
 			munmap(vp->run, set->run_bytes);
 		vp->run = NULL;

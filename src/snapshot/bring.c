@@ -135,7 +135,9 @@ enum err bring_check_owner(struct file_ns *ns, const char *dir, const char *path
 	else if (!real || file_ns_info(ns, real, &n.info, NULL))
 		e = err_set(why, ERR_NOENT, "%s: there is no such disk", path);
 	else
-		file_ns_list(ns, home, ask_neighbour, &n, NULL);
+		e = file_ns_list(ns, home, ask_neighbour, &n, why);
+	if (e == ERR_NOENT && real) /* the first VM there */
+		e = ERR_OK;
 	if (!e && *n.user)
 		e = err_set(why, ERR_LOCKED, "%s is a disk of the VM \"%s\"", path, n.user);
 	free(real);

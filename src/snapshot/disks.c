@@ -84,11 +84,19 @@ static enum err add(struct store *store, struct catalogue *cat, const char *path
 	return e;
 }
 
+enum err snap_disk_check_owner(struct file_ns *ns, const char *dir, const char *path,
+			       struct err_why *why)
+{
+	return bring_check_owner(ns, dir, path, why);
+}
+
 enum err snap_disk_add(struct store *store, const char *path, unsigned *slot, struct err_why *why)
 {
 	struct catalogue *cat;
-	enum err e = bring_check_owner(store->ns, store->dir, path, why);
+	enum err e = ERR_OK;
 
+	if (!store->writer)
+		e = bring_check_owner(store->ns, store->dir, path, why);
 	if (!e)
 		e = store_begin(store, &cat, why);
 	if (e)
@@ -115,7 +123,14 @@ static enum err forget(struct store *store, struct catalogue *cat, unsigned slot
 		cat_free(cat);
 		return e;
 	}
-	return store_commit(store, cat, why);
+	struct err_why here = {0};
+	e = store_commit(store, cat, &here);
+	/* what the guest went on writing might be to a file nobody names any more */
+	if (e && store->uncertain && store->writer)
+		stack_poison(store->writer->base.disk[slot], &here);
+	if (e && why)
+		*why = here;
+	return e;
 }
 
 enum err snap_disk_remove(struct store *store, unsigned slot, struct err_why *why)

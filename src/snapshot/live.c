@@ -11,7 +11,7 @@ void live_note_sizes(struct store *store, struct catalogue *cat)
 	for (unsigned d = 0; d < cat->disks; d++) {
 		struct disk_info info;
 
-		if (!cat->leaf[d])
+		if (!cat->leaf[d] || !store->writer->base.disk[d])
 			continue;
 		disk_get_info(store->writer->base.disk[d], &info);
 		cat_layer(cat, cat->leaf[d])->size_bytes = info.size_bytes;
@@ -78,6 +78,9 @@ enum err live_prepare(struct store *store, const struct catalogue *cat, const ui
 {
 	enum err e = ERR_OK;
 
+	for (unsigned d = 0; d < cat->disks && !e; d++)
+		if (leaf[d] && !store->writer->base.disk[d])
+			e = err_set(why, ERR_IO, "disk %u is not open any more", d);
 	for (unsigned d = 0; d < cat->disks && !e; d++)
 		if (leaf[d])
 			e = prepare_disk(store, cat, d, leaf[d], why);

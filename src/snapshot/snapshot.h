@@ -270,6 +270,14 @@ enum err snap_view_close(struct snap_view *view, struct err_why *why);
 enum err snap_disk_add(struct store *store, const char *path, unsigned *slot, struct err_why *why);
 
 /*
+ * Whether the disk belongs to another VM beside the one in `dir`: ERR_LOCKED. snap_disk_add looks
+ * for itself, but while a view is open for writing: a process that runs a VM may not be allowed to
+ * look at others, so who asks it must have looked.
+ */
+enum err snap_disk_check_owner(struct file_ns *ns, const char *dir, const char *path,
+			       struct err_why *why);
+
+/*
  * Current has no disk in that slot any more; nodes keep theirs. What was written since the newest
  * snapshot is gone with it, unless the disk lies outside the store: then the file stays as it is.
  * In a view that is open for writing in this process it is closed: nothing may be in flight.

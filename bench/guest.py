@@ -3,7 +3,9 @@
 the same kernel, root disk and content, in turns. On this host's KVM, or both in the nested machine,
 where the ratio means something and the figures nothing. And what a start and a worker cost."""
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 from statistics import median
 
@@ -20,7 +22,10 @@ FIRMWARE = [
     "/usr/share/qemu/linuxboot_dma.bin",
     "/usr/share/qemu/kvmvapic.bin",
 ]
-MINUTES = 30
+MINUTES = 12
+# of QEMU's threads in a nested machine, which has been seen to die under either hypervisor
+ATTEMPTS = ("multi", "multi", "single")
+MACHINE_FAILED = (124, 125)
 
 
 def measure(lab):
@@ -28,11 +33,11 @@ def measure(lab):
     if not qemu:
         raise NotMeasured("qemu-system-x86_64 is not installed")
     lab.run(GUEST / "images")
-    with lab.room("guest") as room:
+    with lab.room("guest") as room, lab.room("guest-trial"):
         _furnish(lab, room, qemu)
-        print(lab.run(GUEST / "machine", room, "--timeout", MINUTES * 60, "--disk", 1024).splitlines()[0])
-        yield from _compare(room)
-        yield from _costs(room)
+        done = _in_machine(room)
+        yield from _compare(done)
+        yield from _costs(done)
 
 
 def _furnish(lab, room, qemu):
@@ -54,6 +59,25 @@ def _furnish(lab, room, qemu):
     write_random(out / "data.raw", DATA)
     for name in ("root", "data"):
         lab.run(lab.ours("vhdtool"), "convert", out / f"{name}.raw", out / f"{name}.vhd")
+
+
+def _in_machine(room):
+    """Run it on a copy of the folder, and return that."""
+    trial = room.with_name(f"{room.name}-trial")
+    for mode in ATTEMPTS:
+        shutil.rmtree(trial, ignore_errors=True)
+        shutil.copytree(room, trial)
+        done = subprocess.run(
+            [GUEST / "machine", trial, "--timeout", str(MINUTES * 60), "--disk", "1024"],
+            env={**os.environ, "STRATA_TCG": mode}, capture_output=True, text=True,
+        )
+        if done.returncode not in MACHINE_FAILED:
+            break
+        print(f"guest: the machine itself has failed ({done.returncode})", flush=True)
+    if done.returncode:
+        raise RuntimeError(f"exit {done.returncode}: {done.stdout[-2000:]}")
+    print(done.stdout.splitlines()[0], flush=True)
+    return trial
 
 
 def _figures(file):
